@@ -1,0 +1,1 @@
+"""EduPulse's library: everything below the entry points, in layers (docs/architecture.md)."""

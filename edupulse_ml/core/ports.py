@@ -1,0 +1,130 @@
+"""What the upper floors need from stores and caches, as Protocols; adapters and fakes pass the same contract tests."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from edupulse_ml.core.ids import StudentId, StudentKey
+from edupulse_ml.core.predictions import InsufficientData, Prediction
+from edupulse_ml.core.records import ExitEvents, RecordSet
+from edupulse_ml.core.sequences import FeatureBlock
+
+
+@dataclass(frozen=True)
+class District:
+    """The tenant, and the zone in which its weeks close (an IANA name)."""
+
+    district_id: str
+    timezone: str
+
+
+class RecordReader(Protocol):
+    """Reads dated records of one district. `as_of` limits to versions recorded at or before that moment; the versions
+    returned carry `known_day` and `superseded_day` in district-local days, so that features see each week as it was
+    known at its own cutoff."""
+
+    async def district(self) -> District: ...
+
+    async def find_students(self, student_ids: Sequence[StudentId]) -> Mapping[StudentId, StudentKey]:
+        """Known students only; unknown ids are absent from the result. One query."""
+        ...
+
+    async def records_of(self, keys: Sequence[StudentKey], *, as_of: datetime) -> RecordSet:
+        """Records of these students, position i = keys[i]; a fixed number of queries whatever their number."""
+        ...
+
+    async def exits_of(self, keys: Sequence[StudentKey], *, as_of: datetime) -> ExitEvents:
+        """How these students' enrolments ended; for labels only."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoredWindows:
+    """Stored steps of some students, position i = the i-th key asked for. `is_current[i]` is False where the stored
+    rows do not cover the week asked for or records were imported since they were written: compute those instead."""
+
+    block: FeatureBlock
+    is_current: Sequence[bool]
+
+
+class FeatureStore(Protocol):
+    """Reads materialised student-weeks. School positions of a stored block are those of the whole district."""
+
+    async def latest_windows(
+        self, keys: Sequence[StudentKey], *, through_week: int, window_weeks: int, contract_fingerprint: str
+    ) -> StoredWindows:
+        """The last `window_weeks` stored steps up to and including `through_week` for each key. One query."""
+        ...
+
+
+class PredictionStore(Protocol):
+    """Keeps predictions and the audit trail."""
+
+    async def save(
+        self, answers: Sequence[Prediction | InsufficientData], *, actor: str, action: str, request_ids: Sequence[str]
+    ) -> None:
+        """Store every `Prediction` and one audit row per answer in one transaction; durable when this returns.
+        One statement per table, whatever the number of answers. `request_ids` has one entry per answer."""
+        ...
+
+    async def history(self, student_id: StudentId, *, limit: int) -> Sequence[Prediction]:
+        """Stored predictions of one student, newest first. Empty for a student never scored.
+
+        Raises:
+            NotFoundError: the district has no such student.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class CacheSlot:
+    """Where an answer is cached: all fields of one student are dropped together."""
+
+    student_id: StudentId
+    field: str
+
+
+@dataclass(frozen=True)
+class CacheRead:
+    """What a slot held (None: nothing), and the student's generation, which `write` needs."""
+
+    value: bytes | None
+    generation: int
+
+
+@dataclass(frozen=True)
+class CacheWrite:
+    """A value for a slot, computed from data read after `generation` was read."""
+
+    slot: CacheSlot
+    generation: int
+    value: bytes
+
+
+class AnswerCache(Protocol):
+    """Cached bytes per student and field, for predictions and feature windows. `read` and `write` are one round trip
+    each. A cache that does not answer reads as misses and drops writes, and logs that once a minute; only `ping`
+    and `drop` raise."""
+
+    async def read(self, slots: Sequence[CacheSlot]) -> Sequence[CacheRead]: ...
+
+    async def write(self, entries: Sequence[CacheWrite], *, ttl_s: int) -> None:
+        """Store entries whose student was not dropped since `generation` was read; the others are ignored."""
+        ...
+
+    async def drop(self, student_ids: Sequence[StudentId]) -> None:
+        """Forget these students.
+
+        Raises:
+            DependencyDownError: the cache does not answer.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return if the cache answers.
+
+        Raises:
+            DependencyDownError: it does not.
+        """
+        ...
