@@ -28,7 +28,9 @@ class Settings(BaseSettings):
         validation_alias=AliasChoices("mlflow_tracking_uri", "MLFLOW_TRACKING_URI"),
         description="MLflow tracking server (`MLFLOW_TRACKING_URI`); unset: SQLite in the home folder.",
     )
-    district: str = Field(default="demo", description="The tenant that this process works for.", pattern=r"^[a-z0-9-]{1,40}$")
+    district: str = Field(
+        default="demo", description="The tenant that this process works for.", pattern=r"^[a-z0-9-]{1,40}$"
+    )
     district_timezone: str = Field(
         default="America/New_York", description="Zone in which a newly created district's weeks close."
     )
@@ -44,7 +46,9 @@ class Settings(BaseSettings):
     http_port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP API; 0 picks a free one.")
     dashboard_port: int = Field(default=8265, ge=0, le=65535, description="Port of the Ray dashboard.")
     mlflow_port: int = Field(default=5000, ge=0, le=65535, description="Port of the embedded MLflow UI.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Least severe line logged.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Least severe line logged."
+    )
     log_format: Literal["auto", "console", "json"] = Field(
         default="auto", description="`auto`: coloured lines on a terminal, JSON lines elsewhere."
     )
@@ -62,3 +66,8 @@ def load_settings() -> Settings:
 def process_environment() -> dict[str, str]:
     """A copy of this process's environment, for the servers that an entry point starts."""
     return dict(os.environ)
+
+
+def set_environment_default(name: str, value: str) -> None:
+    """Set a variable of this process for a library that can be configured in no other way; a value set outside wins."""
+    os.environ.setdefault(name, value)

@@ -22,7 +22,8 @@ class District:
 class RecordReader(Protocol):
     """Reads dated records of one district. `as_of` limits to versions recorded at or before that moment; the versions
     returned carry `known_day` and `superseded_day` in district-local days, so that features see each week as it was
-    known at its own cutoff."""
+    known at its own cutoff.
+    """
 
     async def district(self) -> District: ...
 
@@ -42,7 +43,8 @@ class RecordReader(Protocol):
 @dataclass(frozen=True)
 class StoredWindows:
     """Stored steps of some students, position i = the i-th key asked for. `is_current[i]` is False where the stored
-    rows do not cover the week asked for or records were imported since they were written: compute those instead."""
+    rows do not cover the week asked for or records were imported since they were written: compute those instead.
+    """
 
     block: FeatureBlock
     is_current: Sequence[bool]
@@ -65,7 +67,8 @@ class PredictionStore(Protocol):
         self, answers: Sequence[Prediction | InsufficientData], *, actor: str, action: str, request_ids: Sequence[str]
     ) -> None:
         """Store every `Prediction` and one audit row per answer in one transaction; durable when this returns.
-        One statement per table, whatever the number of answers. `request_ids` has one entry per answer."""
+        One statement per table, whatever the number of answers. `request_ids` has one entry per answer.
+        """
         ...
 
     async def history(self, student_id: StudentId, *, limit: int) -> Sequence[Prediction]:
@@ -105,7 +108,8 @@ class CacheWrite:
 class AnswerCache(Protocol):
     """Cached bytes per student and field, for predictions and feature windows. `read` and `write` are one round trip
     each. A cache that does not answer reads as misses and drops writes, and logs that once a minute; only `ping`
-    and `drop` raise."""
+    and `drop` raise.
+    """
 
     async def read(self, slots: Sequence[CacheSlot]) -> Sequence[CacheRead]: ...
 

@@ -32,7 +32,8 @@ class CategoryPolicy:
 @dataclass(frozen=True)
 class Reason:
     """One verified reason. `effect` is its share of the logit against the typical student of that week; positive
-    raises the risk. `text` is the sentence a counselor reads."""
+    raises the risk. `text` is the sentence a counselor reads.
+    """
 
     concept: str
     text: str

@@ -8,7 +8,7 @@ Unknown numbers are NaN. Rows may stand in any order.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,8 @@ class AttendanceEvents:
 class GradeEvents:
     """One entry per version of a student-assignment. `course` and `term` are codes, equal for equal ids within the
     set. A submission counts from `submitted_day`, a score from `posted_day`, both also not before `known_day`;
-    the assignment itself is known from `known_day`. `score_pct` NaN: no score."""
+    the assignment itself is known from `known_day`. `score_pct` NaN: no score.
+    """
 
     student: Int32
     course: Int32
@@ -88,7 +89,8 @@ class DisciplineEvents:
 @dataclass(frozen=True)
 class EnrollmentEvents:
     """One entry per version of an enrolment. `school` is a position in `SchoolCalendars`. `exit_day` is the first day
-    on which the student is no longer enrolled (`NEVER` while open). Exit codes are not here: they are never inputs."""
+    on which the student is no longer enrolled (`NEVER` while open). Exit codes are not here: they are never inputs.
+    """
 
     student: Int32
     school: Int32
@@ -102,7 +104,8 @@ class EnrollmentEvents:
 @dataclass(frozen=True)
 class ExitEvents:
     """How enrolments ended: one entry per version of an enrolment, open ones too. Labels are built from these;
-    features never see them. `exit_code` is a position in `tables.EXIT_CODES`, -1 while open."""
+    features never see them. `exit_code` is a position in `tables.EXIT_CODES`, -1 while open.
+    """
 
     student: Int32
     entry_day: Int32
@@ -168,9 +171,7 @@ class RecordSet:
         )
 
 
-E = TypeVar(
-    "E", AttendanceEvents, GradeEvents, TranscriptEvents, DisciplineEvents, EnrollmentEvents, ExitEvents
-)
+E = TypeVar("E", AttendanceEvents, GradeEvents, TranscriptEvents, DisciplineEvents, EnrollmentEvents, ExitEvents)
 
 
 def filter_events(events: E, keep: Bool) -> E:
@@ -196,11 +197,12 @@ _COLUMN_DTYPES: Final = {
 }
 
 
-def column_dtype(name: str) -> type[np.generic]:
+def column_dtype(name: str) -> Any:
     """The dtype of an event column; every column not named otherwise is int32."""
     return _COLUMN_DTYPES.get(name, np.int32)
 
 
 def empty_events(kind: type[E]) -> E:
     """An event set without entries, with the right dtypes."""
-    return kind(**{f.name: np.empty(0, dtype=column_dtype(f.name)) for f in fields(kind)})
+    columns: dict[str, Any] = {f.name: np.empty(0, dtype=column_dtype(f.name)) for f in fields(kind)}
+    return kind(**columns)

@@ -11,7 +11,8 @@ from edupulse_ml.core.sequences import SequenceBatch
 @dataclass(frozen=True)
 class SufficiencyPolicy:
     """A student is scored only with at least `min_weeks` instructional weeks, the last not more than `max_age_days`
-    before `as_of` (15 weeks: longer than any summer), and attendance or course records in half the window."""
+    before `as_of` (15 weeks: longer than any summer), and attendance or course records in half the window.
+    """
 
     min_weeks: int = 4
     max_age_days: int = 105

@@ -16,7 +16,8 @@ CUTOFF_DAYS_AFTER_MONDAY = 6
 @dataclass(frozen=True)
 class TrainingData:
     """Student-weeks that may be learned from. `eligible` [N, S] marks them: real steps inside the split's dates whose
-    cutoff is before the student's last attended day. `outcomes` has one entry per student of the block."""
+    cutoff is before the student's last attended day. `outcomes` has one entry per student of the block.
+    """
 
     block: FeatureBlock
     outcomes: Outcomes

@@ -1,0 +1,1 @@
+"""The model registry and experiment tracking: the only home of MLflow."""

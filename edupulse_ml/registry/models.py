@@ -1,0 +1,141 @@
+"""Registered models of one district: versions, the champion alias, and local copies for serving."""
+
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from edupulse_ml.core.errors import ConflictError, NotFoundError
+from edupulse_ml.core.ids import DistrictId, ModelVersion
+from edupulse_ml.registry.connection import open_client, translated_errors
+from edupulse_ml.registry.tracking import TrackedRun
+
+CHAMPION: Final = "champion"
+ARTIFACT_FOLDER: Final = "model"
+
+
+def model_name(district: DistrictId) -> str:
+    """Name under which a district's risk models are registered."""
+    return f"edupulse-risk-{district}"
+
+
+@dataclass(frozen=True)
+class FetchedModel:
+    """A registered model and the local folder that holds its files."""
+
+    version: ModelVersion
+    path: Path
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What the registry knows of one version. `metrics` are the final values of its run."""
+
+    version: ModelVersion
+    run_id: str
+    created_at_ms: int
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    is_champion: bool
+
+
+class ModelRegistry:
+    """Versions of one district's risk model in MLflow.
+
+    Args:
+        tracking_uri: MLflow server or SQLite file.
+        name: Registered model name, see `model_name`.
+        cache_dir: Folder for local copies; one subfolder per version, shared by processes.
+    """
+
+    def __init__(self, tracking_uri: str, *, name: str, cache_dir: Path) -> None:
+        self._client = open_client(tracking_uri)
+        self._name = name
+        self._cache_dir = cache_dir
+
+    def register(self, artifact_dir: Path, run: TrackedRun, *, tags: Mapping[str, str]) -> ModelVersion:
+        """Log the files of `artifact_dir` to `run` and register them as a new version."""
+        run.log_folder(artifact_dir, artifact_path=ARTIFACT_FOLDER)
+        try:
+            with translated_errors():
+                self._client.create_registered_model(self._name)
+        except ConflictError:
+            pass  # registered by an earlier run
+        with translated_errors():
+            source = f"{self._client.get_run(run.run_id).info.artifact_uri}/{ARTIFACT_FOLDER}"
+            created = self._client.create_model_version(self._name, source, run.run_id, tags=dict(tags))
+        return ModelVersion(str(created.version))
+
+    def set_champion(self, version: ModelVersion) -> None:
+        """Point the alias `champion` at `version`.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        with translated_errors():
+            self._client.get_model_version(self._name, version)
+            self._client.set_registered_model_alias(self._name, CHAMPION, version)
+
+    def champion(self) -> ModelVersion | None:
+        """The version that the alias points at, None before the first promotion."""
+        try:
+            with translated_errors():
+                return ModelVersion(str(self._client.get_model_version_by_alias(self._name, CHAMPION).version))
+        except NotFoundError:
+            return None
+
+    def fetch(self, version: ModelVersion | None = None) -> FetchedModel:
+        """A local copy of `version` (None: the champion), downloaded at most once per cache folder.
+
+        Raises:
+            NotFoundError: the district has no champion, or no such version.
+            DependencyDownError: MLflow does not answer.
+        """
+        wanted = version or self.champion()
+        if wanted is None:
+            raise NotFoundError("This district has no champion model yet: run `edupulse train` first.")
+        target = self._cache_dir / self._name / wanted
+        if not target.is_dir():
+            self._download(wanted, target)
+        return FetchedModel(wanted, target)
+
+    def describe(self, version: ModelVersion) -> ModelDescription:
+        """What is known of `version`.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        with translated_errors():
+            found = self._client.get_model_version(self._name, version)
+            run = self._client.get_run(str(found.run_id))
+        return ModelDescription(
+            version=version,
+            run_id=str(found.run_id),
+            created_at_ms=int(found.creation_timestamp or 0),
+            tags={**run.data.tags, **found.tags},
+            metrics=dict(run.data.metrics),
+            is_champion=self.champion() == version,
+        )
+
+    def versions(self) -> list[ModelVersion]:
+        """All versions, newest first."""
+        with translated_errors():
+            found = self._client.search_model_versions(f"name='{self._name}'")
+        return sorted((ModelVersion(str(v.version)) for v in found), key=int, reverse=True)
+
+    def _download(self, version: ModelVersion, target: Path) -> None:
+        with translated_errors():
+            run_id = str(self._client.get_model_version(self._name, version).run_id)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
+            with translated_errors():
+                downloaded = Path(self._client.download_artifacts(run_id, ARTIFACT_FOLDER, scratch))
+            # A rename is atomic: another process sees the whole copy or none, and the loser of a race keeps the winner's.
+            try:
+                downloaded.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                shutil.rmtree(downloaded, ignore_errors=True)
