@@ -1,0 +1,49 @@
+"""Which TCP ports are free, and whether a Unix socket is served."""
+
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+from edupulse_ml.core.errors import ConflictError
+
+LOOPBACK = "127.0.0.1"
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on `port` of any local address."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
+
+
+def next_free(preferred: int, *, taken: Iterable[int] = (), tries: int = 100) -> int:
+    """`preferred` if it is free and not in `taken`, else the next one that is; 0 asks the system for any.
+
+    Raises:
+        ConflictError: none of `tries` ports in a row is free.
+    """
+    refused = set(taken)
+    if preferred == 0:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.bind((LOOPBACK, 0))
+            return int(probe.getsockname()[1])
+    for port in range(preferred, min(preferred + tries, 65536)):
+        if port not in refused and is_free(port):
+            return port
+    msg = f"No port from {preferred} to {min(preferred + tries, 65536) - 1} is free: set another one."
+    raise ConflictError(msg)
+
+
+def listens(unix_socket: Path) -> bool:
+    """Whether a server accepts connections on the socket."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+        client.settimeout(2.0)
+        try:
+            client.connect(str(unix_socket))
+        except OSError:
+            return False
+    return True
