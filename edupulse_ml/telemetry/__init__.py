@@ -1,0 +1,1 @@
+"""Logs and metrics; neither ever holds student data."""

@@ -1,0 +1,276 @@
+"""Scoring as the HTTP layer sees it: cache, one chained call for what is missing, store and audit, answers.
+
+Knows neither Ray nor a web framework: the hops, the store, the cache and the clock are passed in.
+"""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from time import perf_counter
+from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from deployments.answers import decode_prediction, encode_prediction
+from deployments.coalescer import Coalescer
+from deployments.messages import (
+    Answer,
+    FetchedStudent,
+    FetchRequest,
+    Question,
+    ScoredStudents,
+    ServedModel,
+    StudentScore,
+    UnknownStudent,
+)
+from deployments.model_watch import ModelWatch
+from deployments.moments import resolve_as_of
+from edupulse_ml.core.clock import Clock
+from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
+from edupulse_ml.core.ports import AnswerCache, CacheRead, CacheSlot, CacheWrite, PredictionStore
+from edupulse_ml.core.predictions import InsufficientData, Prediction
+from edupulse_ml.core.weeks import day_from_number
+
+AUDIT_ACTION = "predict"
+
+
+class RiskPipeline(Protocol):
+    """The two hops behind the gateway, as one call. Failures come as errors of `core.errors`."""
+
+    async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents: ...
+
+    async def served(self) -> ServedModel: ...
+
+
+class ScoringMetrics(Protocol):
+    """Counts and durations of the scoring service; labels never hold student data."""
+
+    def answered(self, *, status: str, cached: bool) -> None: ...
+
+    def batch_done(self, *, questions: int, seconds: float) -> None: ...
+
+
+@dataclass(frozen=True)
+class ScoringOptions:
+    """How requests are joined and answers kept."""
+
+    cache_ttl_s: int = 3600
+    max_batch_size: int = 64
+    batch_wait_s: float = 0.001
+    max_concurrent_batches: int = 4
+    max_waiting: int = 512
+    model_version_max_age_s: float = 1.0
+    """How long the gateway trusts what it knows of the served version; bounds how long a swap goes unnoticed by the
+    cache."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A question with its moment. The answer is the same during the whole local day, which is therefore the key."""
+
+    question: Question
+    as_of: datetime
+    local_day: date
+
+    @property
+    def key(self) -> tuple[StudentId, date]:
+        return self.question.student_id, self.local_day
+
+
+class ScoringService:
+    """Answers questions about students.
+
+    Args:
+        pipeline: Feature fetcher and risk model.
+        store: Keeps predictions and the audit trail.
+        cache: Answers of the last hour.
+        zone: Returns the zone in which the district's days begin.
+        clock: Current moment.
+        new_id: Makes prediction ids.
+        metrics: Counters.
+        options: Batching and caching.
+    """
+
+    def __init__(
+        self,
+        *,
+        pipeline: RiskPipeline,
+        store: PredictionStore,
+        cache: AnswerCache,
+        zone: Callable[[], Awaitable[ZoneInfo]],
+        clock: Clock,
+        new_id: Callable[[], PredictionId],
+        metrics: ScoringMetrics,
+        options: ScoringOptions,
+    ) -> None:
+        self._pipeline = pipeline
+        self._store = store
+        self._cache = cache
+        self._zone = zone
+        self._clock = clock
+        self._new_id = new_id
+        self._metrics = metrics
+        self._options = options
+        self._watch = ModelWatch(pipeline.served, max_age_s=options.model_version_max_age_s)
+        self._coalescer: Coalescer[_Asked, Answer] = Coalescer(
+            self._answer_batch,
+            max_batch_size=options.max_batch_size,
+            wait_s=options.batch_wait_s,
+            max_concurrent=options.max_concurrent_batches,
+            max_waiting=options.max_waiting,
+        )
+
+    async def predict(self, question: Question) -> Answer:
+        """The answer to one question, joined with concurrent ones.
+
+        Raises:
+            AsOfError: `as_of` cannot be asked about.
+            DependencyDownError: a server that is needed does not answer.
+            TooManyRequestsError: too many questions wait already.
+        """
+        (asked,) = await self._resolve([question])
+        return await self._coalescer.submit(asked)
+
+    async def predict_many(self, questions: Sequence[Question]) -> Sequence[Answer]:
+        """Answers in the order asked; raises as `predict` does."""
+        return await self._answer_batch(await self._resolve(questions))
+
+    async def history(self, student_id: StudentId, *, limit: int) -> Sequence[Prediction]:
+        """Stored predictions of one student, newest first; raises `NotFoundError` for an unknown student."""
+        return await self._store.history(student_id, limit=limit)
+
+    async def served(self) -> ServedModel:
+        """What the risk model serves."""
+        return await self._pipeline.served()
+
+    async def _resolve(self, questions: Sequence[Question]) -> list[_Asked]:
+        zone = await self._zone()
+        now = self._clock.now()
+        moments = [resolve_as_of(question.as_of, now=now, zone=zone) for question in questions]
+        return [
+            _Asked(question, moment, moment.astimezone(zone).date())
+            for question, moment in zip(questions, moments, strict=True)
+        ]
+
+    async def _answer_batch(self, asked: Sequence[_Asked]) -> list[Answer]:
+        started = perf_counter()
+        distinct = _distinct(asked)
+        version = await self._watch.version()
+        reads = await self._cache.read([_slot(item, version) for item in distinct])
+        known: dict[tuple[StudentId, date], Answer] = {
+            item.key: hit for item, read in zip(distinct, reads, strict=True) if (hit := _usable(item, read))
+        }
+        cached = set(known)
+        missing = [(item, read) for item, read in zip(distinct, reads, strict=True) if item.key not in known]
+        fresh = await self._score([item for item, _ in missing])
+        known |= fresh
+        await self._save(asked, known)
+        await self._remember([(item, read) for item, read in missing], fresh)
+        answers = [_as_asked(known[item.key], item.question) for item in asked]
+        for item, answer in zip(asked, answers, strict=True):
+            self._metrics.answered(status=answer.status, cached=item.key in cached)
+        self._metrics.batch_done(questions=len(asked), seconds=perf_counter() - started)
+        return answers
+
+    async def _score(self, missing: Sequence[_Asked]) -> dict[tuple[StudentId, date], Answer]:
+        days = sorted({item.local_day for item in missing})
+        groups = [[item for item in missing if item.local_day == day] for day in days]
+        parts = await asyncio.gather(*(self._score_day(group) for group in groups))
+        return {key: answer for part in parts for key, answer in part.items()}
+
+    async def _score_day(self, group: Sequence[_Asked]) -> dict[tuple[StudentId, date], Answer]:
+        as_of = group[0].as_of
+        request = FetchRequest(tuple(item.question.student_id for item in group), as_of)
+        wanted = [item.question.include_reasons for item in group]
+        scored = await self._pipeline.score(request, with_reasons=wanted)
+        scores = iter(scored.scores)
+        return {
+            item.key: self._answer(item.question.student_id, as_of, fetched, scored, scores)
+            for item, fetched in zip(group, scored.students, strict=True)
+        }
+
+    def _answer(
+        self,
+        student_id: StudentId,
+        as_of: datetime,
+        fetched: FetchedStudent,
+        scored: ScoredStudents,
+        scores: Iterator[StudentScore],
+    ) -> Answer:
+        if fetched.status == "unknown_student":
+            return UnknownStudent(student_id)
+        if fetched.status == "insufficient" or fetched.feature_week is None or fetched.coverage is None:
+            return InsufficientData(student_id, as_of, fetched.missing, fetched.coverage)
+        score = next(scores)
+        return Prediction(
+            prediction_id=self._new_id(),
+            student_id=student_id,
+            as_of=as_of,
+            created_at=self._clock.now(),
+            feature_week=day_from_number(fetched.feature_week),
+            model_version=scored.model_version,
+            policy_version=scored.policy_version,
+            risk_score=score.risk_score,
+            risk_60plus=score.risk_60plus,
+            category=score.category,
+            coverage=fetched.coverage,
+            reasons=score.reasons,
+            protective_factors=score.protective_factors,
+            attention_weeks=score.attention_weeks,
+        )
+
+    async def _save(self, asked: Sequence[_Asked], known: Mapping[tuple[StudentId, date], Answer]) -> None:
+        """Store and audit every answer that is about to leave, cached ones too; the store keeps a prediction once."""
+        for actor in dict.fromkeys(item.question.actor for item in asked):
+            rows = [
+                (answer, item.question.request_id)
+                for item in asked
+                if item.question.actor == actor and not isinstance(answer := known[item.key], UnknownStudent)
+            ]
+            if rows:
+                await self._store.save(
+                    [answer for answer, _ in rows],
+                    actor=actor,
+                    action=AUDIT_ACTION,
+                    request_ids=[request_id for _, request_id in rows],
+                )
+
+    async def _remember(
+        self, missing: Sequence[tuple[_Asked, CacheRead]], fresh: Mapping[tuple[StudentId, date], Answer]
+    ) -> None:
+        entries: list[CacheWrite] = []
+        for item, read in missing:
+            answer = fresh[item.key]
+            if isinstance(answer, Prediction):
+                slot = _slot(item, answer.model_version)
+                entries.append(CacheWrite(slot, read.generation, encode_prediction(answer)))
+        if entries and self._options.cache_ttl_s > 0:
+            await self._cache.write(entries, ttl_s=self._options.cache_ttl_s)
+
+
+def _distinct(asked: Sequence[_Asked]) -> list[_Asked]:
+    """One entry per student and day; it asks for reasons where any of them does."""
+    merged: dict[tuple[StudentId, date], _Asked] = {}
+    for item in asked:
+        held = merged.get(item.key)
+        if held is None or (item.question.include_reasons and not held.question.include_reasons):
+            merged[item.key] = item
+    return list(merged.values())
+
+
+def _slot(item: _Asked, version: ModelVersion) -> CacheSlot:
+    return CacheSlot(item.question.student_id, f"answer:{version}:{item.local_day.isoformat()}")
+
+
+def _usable(item: _Asked, read: CacheRead) -> Prediction | None:
+    answer = decode_prediction(read.value) if read.value is not None else None
+    if answer is not None and item.question.include_reasons and answer.reasons is None:
+        return None
+    return answer
+
+
+def _as_asked(answer: Answer, question: Question) -> Answer:
+    if isinstance(answer, Prediction) and not question.include_reasons and answer.reasons is not None:
+        return dataclasses.replace(answer, reasons=None, protective_factors=None)
+    return answer
