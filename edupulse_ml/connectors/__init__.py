@@ -1,0 +1,1 @@
+"""Files in, canonical record tables out: CSV or Parquet folders and OULAD."""
