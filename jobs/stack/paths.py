@@ -66,7 +66,8 @@ class StackPaths:
 
     def socket_folder(self, preferred: Path, *, socket_name: str) -> Path:
         """`preferred` if a socket of that name fits in a Unix socket path there, else a short folder under the
-        system's temporary one, the same at every call. The folder is not created."""
+        system's temporary one, the same at every call. The folder is not created.
+        """
         if len(str(preferred / socket_name).encode()) <= _LONGEST_SOCKET_PATH:
             return preferred
         return self.short_folder(preferred.name)

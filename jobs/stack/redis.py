@@ -38,11 +38,12 @@ def stop_redis(paths: StackPaths) -> bool:
     """End the server; whether there was one."""
     with exclusive(paths, NAME):
         known = load_state(paths).get(NAME)
-        forget(paths, NAME)
-        if known is None or not is_alive(known):
+        if known is None:
             return False
+        was_alive = is_alive(known)
         end(known, grace_s=10.0)
-        return True
+        forget(paths, NAME)
+        return was_alive
 
 
 def socket_path(paths: StackPaths) -> Path:
@@ -92,8 +93,8 @@ def _start_if_needed(paths: StackPaths, environment: Mapping[str, str]) -> None:
         log=log,
         cwd=paths.redis_data,
     )  # fmt: skip
-    _wait_until_ready(started, unix_socket, log)
     remember(paths, started)
+    _wait_until_ready(started, unix_socket, log)
 
 
 def _make_private(folder: Path) -> None:

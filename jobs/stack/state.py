@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jobs.stack.paths import StackPaths
 from jobs.stack.processes import ManagedProcess
@@ -32,9 +33,13 @@ def load_state(paths: StackPaths) -> StackState:
     """The state as last saved; empty if there is none, or if the file is not one of this version."""
     try:
         document = json.loads(paths.state.read_text(encoding="utf-8"))
-        return StackState(tuple(ManagedProcess(**entry) for entry in document["processes"]))
+        return StackState(tuple(_process(entry) for entry in document["processes"]))
     except (OSError, ValueError, TypeError, KeyError):
         return StackState()
+
+
+def _process(entry: dict[str, Any]) -> ManagedProcess:
+    return ManagedProcess(**{**entry, "ports": tuple((use, port) for use, port in entry["ports"])})
 
 
 def save_state(paths: StackPaths, state: StackState) -> None:
@@ -58,7 +63,8 @@ def forget(paths: StackPaths, name: str) -> None:
 @contextlib.contextmanager
 def exclusive(paths: StackPaths, name: str) -> Iterator[None]:
     """Hold the home folder's lock `name`; a second holder, in this process or another, waits. The system drops the
-    lock of a process that dies."""
+    lock of a process that dies.
+    """
     paths.home.mkdir(parents=True, exist_ok=True)
     with (paths.home / f"{name}.lock").open("w") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
