@@ -5,6 +5,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from edupulse_ml.core.errors import InvalidInputError
+from edupulse_ml.core.ports import RecordReader
 
 EARLIEST: Final = date(1990, 1, 1)
 """No record file holds an earlier school year."""
@@ -50,3 +51,16 @@ def _require_recent(day: date) -> None:
     if day < EARLIEST:
         msg = f"as_of lies before {EARLIEST.isoformat()}: there are no records of that time."
         raise AsOfError(msg)
+
+
+class DistrictZone:
+    """The district's zone, read from the store once."""
+
+    def __init__(self, reader: RecordReader) -> None:
+        self._reader = reader
+        self._zone: ZoneInfo | None = None
+
+    async def __call__(self) -> ZoneInfo:
+        if self._zone is None:
+            self._zone = ZoneInfo((await self._reader.district()).timezone)
+        return self._zone

@@ -42,7 +42,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
 def _is_valid(student_id: str) -> bool:
     return (
         len(student_id) <= MAX_STUDENT_ID_LENGTH
-        and _VALID_ID.search(student_id) is not None
+        and _VALID_ID.fullmatch(student_id) is not None
         and not any("\ud800" <= character <= "\udfff" for character in student_id)
     )
 
