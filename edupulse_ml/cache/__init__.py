@@ -1,0 +1,1 @@
+"""Redis: answers kept for a while, dropped together per student. The home of redis."""

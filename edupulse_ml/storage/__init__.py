@@ -1,0 +1,1 @@
+"""PostgreSQL: records with their history, stored features, predictions and the audit trail. The home of psycopg."""
