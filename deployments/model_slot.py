@@ -78,9 +78,11 @@ class ModelSource(Protocol):
 
 
 class SwapMetrics(Protocol):
-    """Counts exchanges: outcome `swapped` or `failed`."""
+    """Counts exchanges (outcome `swapped` or `failed`) and shows what is in use."""
 
     def swap(self, *, outcome: str) -> None: ...
+
+    def state(self, *, version: str | None, failed: bool) -> None: ...
 
 
 class SelfTestError(EduPulseError):
@@ -163,6 +165,7 @@ class ModelSlot:
             self._live = LiveModel(files.version, model, self._clock.now())
             self._metrics.swap(outcome="swapped")
         self._failure = None
+        self._metrics.state(version=files.version, failed=False)
 
     def _tried(self, files: ModelFiles) -> LoadedModel:
         model = self._source.load(files)
@@ -176,6 +179,7 @@ class ModelSlot:
         if reason != self._failure:
             self._metrics.swap(outcome="failed")
         self._failure = reason
+        self._metrics.state(version=self._live.version if self._live else None, failed=True)
 
 
 def self_test(model: LoadedModel) -> None:
