@@ -1,6 +1,5 @@
 """How early leavers are seen: days from the first sustained flag to the last day attended."""
 
-import math
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,20 +23,20 @@ ECDF_POINTS: Final = 21
 @dataclass(frozen=True)
 class LeadTime:
     """Lead time of the leavers, in days. Shares are of the leavers who were flagged at all (`n_caught`);
-    `share_never_flagged` is of all `n_leavers`. NaN and an empty ECDF where fewer than ten leavers (or, for what
+    `share_never_flagged` is of all `n_leavers`. None and an empty ECDF where fewer than ten leavers (or, for what
     speaks of the caught, fewer than ten caught) would be described; `reason` then says so.
     """
 
     share_flagged_weekly: float
     n_leavers: int
     n_caught: int
-    median_days: float
-    quartile_low_days: float
-    quartile_high_days: float
-    share_at_least_30: float
-    share_at_least_60: float
-    share_at_least_90: float
-    share_never_flagged: float
+    median_days: float | None
+    quartile_low_days: float | None
+    quartile_high_days: float | None
+    share_at_least_30: float | None
+    share_at_least_60: float | None
+    share_at_least_90: float | None
+    share_never_flagged: float | None
     ecdf_days: tuple[float, ...]
     """Quantiles 0, .05, ..., 1 of the lead of those caught."""
     reason: str | None = None
@@ -84,20 +83,20 @@ def lead_time(
     lead = (event[leaves].astype(np.int64) - first_flag[leaves])[first_flag[leaves] != NEVER].astype(np.float64)
     n_leavers, n_caught = int(leaves.sum()), len(lead)
     described = n_caught >= MIN_LEAVERS
-    quartiles = np.quantile(lead, [0.25, 0.5, 0.75]) if described else np.full(3, math.nan)
-    at_least = [float((lead >= days).mean()) if described else math.nan for days in LEAD_DAYS]
+    quartiles = [float(q) for q in np.quantile(lead, [0.25, 0.5, 0.75])] if described else [None] * 3
+    at_least = [float((lead >= days).mean()) if described else None for days in LEAD_DAYS]
     ecdf = np.quantile(lead, np.linspace(0, 1, ECDF_POINTS)) if described else np.empty(0)
     return LeadTime(
         share_flagged_weekly=share,
         n_leavers=n_leavers,
         n_caught=n_caught,
-        median_days=float(quartiles[1]),
-        quartile_low_days=float(quartiles[0]),
-        quartile_high_days=float(quartiles[2]),
+        median_days=quartiles[1],
+        quartile_low_days=quartiles[0],
+        quartile_high_days=quartiles[2],
         share_at_least_30=at_least[0],
         share_at_least_60=at_least[1],
         share_at_least_90=at_least[2],
-        share_never_flagged=1 - n_caught / n_leavers if n_leavers >= MIN_LEAVERS else math.nan,
+        share_never_flagged=1 - n_caught / n_leavers if n_leavers >= MIN_LEAVERS else None,
         ecdf_days=tuple(float(days) for days in ecdf),
         reason=None if described else "too few leavers were flagged to describe them",
     )
