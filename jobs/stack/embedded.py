@@ -56,13 +56,11 @@ def ensure_embedded(settings: Settings) -> Endpoints:
     )
 
 
-def migrate_embedded(settings: Settings, endpoints: Endpoints) -> None:
-    """Bring the embedded database up to date; a database of the user's own is left to `edupulse migrate`."""
-    if settings.database_url is not None or endpoints.database_admin_url is None:
-        return
+def migrate_embedded(admin_url: str) -> list[str]:
+    """Bring the embedded database up to date; names of the migrations applied. Not for use in an event loop."""
     from edupulse_ml.storage.migrate import migrate
 
-    asyncio.run(migrate(endpoints.database_admin_url, app_role=APP_ROLE, app_password=None))
+    return asyncio.run(migrate(admin_url, app_role=APP_ROLE, app_password=None))
 
 
 def server_environment(settings: Settings, endpoints: Endpoints) -> dict[str, str]:

@@ -51,7 +51,8 @@ def up(settings: Settings, console: Console, *, model: str = CHAMPION) -> Runnin
     with exclusive(paths, "up"):
         with console.status("Starting PostgreSQL and Redis ..."):
             endpoints = ensure_embedded(settings)
-            migrate_embedded(settings, endpoints)
+            if settings.database_url is None and endpoints.database_admin_url is not None:
+                migrate_embedded(endpoints.database_admin_url)
         if settings.token is None:
             ensure_token(paths.home)
         environment = server_environment(settings, endpoints)
