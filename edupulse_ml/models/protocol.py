@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,4 +74,17 @@ class RiskModel(Protocol):
 
     def predict(self, batch: SequenceBatch) -> Mapping[str, NDArray[np.float64]]:
         """Probability per task name, each [B], at the last real step of each window. Row i depends on row i only."""
+        ...
+
+
+class StorableRiskModel(RiskModel, Protocol):
+    """A risk model that can be written to a folder and read again, without pickle."""
+
+    def save(self, directory: Path) -> None:
+        """Write the fitted model into `directory`, which is made if missing."""
+        ...
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what `save` wrote; predictions are the same."""
         ...

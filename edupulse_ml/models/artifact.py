@@ -1,0 +1,169 @@
+"""The trained model as one folder: network, norms, calibration, categories and the contract they were made for.
+
+Legend: B examples, T steps, K hazard intervals. No pickle: weights as a torch state dict (`weights_only`), norms as
+npz, the network once more as ONNX, the rest as JSON.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from edupulse_ml.core.contract import FeatureContract, current_contract
+from edupulse_ml.core.errors import NotFoundError
+from edupulse_ml.core.outcomes import EARLY_TASK, Task, interval_probability
+from edupulse_ml.core.predictions import CategoryPolicy
+from edupulse_ml.core.sequences import Float32, SequenceBatch
+from edupulse_ml.models.calibration import Calibrator, load_calibrators, save_calibrators
+from edupulse_ml.models.engines import InferenceEngine, NetworkOutput, OnnxEngine, TorchEngine, export_onnx
+from edupulse_ml.models.gru import RiskNet, RiskNetConfig
+from edupulse_ml.models.inputs import InputNorms
+
+EngineName = Literal["onnx", "torch"]
+
+EXAMPLES_PER_RUN: Final = 1024
+_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX = "model.json", "network.pt", "norms.npz", "calibration.json", "model.onnx"
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Answers for B examples."""
+
+    risk_score: NDArray[np.float64]
+    """[B] calibrated P(leaves within the horizon)."""
+    risk_60plus: NDArray[np.float64]
+    """[B] calibrated P(leaves in 61 to 365 days | not within 60)."""
+    hazards: NDArray[np.float64]
+    """[B, K] uncalibrated hazards of the intervals of `HAZARD_EDGES_DAYS`."""
+    attention: Float32
+    """[B, T] weight of each week, 0 at padding; what the model looked at, not a reason."""
+
+
+@dataclass(frozen=True)
+class ModelArtifact:
+    """Everything that scoring needs. `task` is the question `risk_score` answers; `tasks` are all calibrated ones.
+
+    `metadata` holds strings for people: how and on what it was trained. `engine` runs the network.
+    """
+
+    network: RiskNet
+    norms: InputNorms
+    calibrators: Mapping[str, Calibrator]
+    policy: CategoryPolicy
+    contract: FeatureContract
+    task: Task
+    tasks: tuple[Task, ...]
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    engine: InferenceEngine | None = None
+
+    name = "gru"
+
+    def score(self, batch: SequenceBatch) -> Scores:
+        """Calibrated scores, one per example; row i depends on example i only.
+
+        Raises:
+            ContractMismatchError: this release's features are not those the model was trained on.
+        """
+        output = self.run_network(batch)
+        hazards = output.hazards
+        return Scores(
+            risk_score=self._calibrated(hazards, self.task),
+            risk_60plus=self._calibrated(hazards, EARLY_TASK),
+            hazards=hazards,
+            attention=output.attention,
+        )
+
+    def predict(self, batch: SequenceBatch) -> Mapping[str, NDArray[np.float64]]:
+        """Calibrated probability per task, as the rivals answer it."""
+        hazards = self.run_network(batch).hazards
+        return {task.name: self._calibrated(hazards, task) for task in self.tasks}
+
+    def run_network(self, batch: SequenceBatch) -> NetworkOutput:
+        """Hazard logits and attention, before calibration.
+
+        Raises:
+            ContractMismatchError: this release's features are not those the model was trained on.
+        """
+        self.contract.require_match(
+            current_contract(
+                window_weeks=self.contract.window_weeks,
+                objective_discipline_only=self.contract.objective_discipline_only,
+            )
+        )
+        engine = self.engine or TorchEngine(self.network)
+        # An empty batch still needs one (empty) run to know its shapes.
+        starts = range(0, max(batch.n_examples, 1), EXAMPLES_PER_RUN)
+        runs = [
+            engine.run(self.norms.prepare(batch.select(slice(start, start + EXAMPLES_PER_RUN)))) for start in starts
+        ]
+        return NetworkOutput(
+            np.concatenate([run.logits for run in runs]), np.concatenate([run.attention for run in runs])
+        )
+
+    def save(self, directory: Path) -> float:
+        """Write the folder, the ONNX export included; the largest difference between the export and the network.
+
+        Raises:
+            OnnxParityError: the export differs from the network by more than 1e-5.
+        """
+        directory.mkdir(parents=True, exist_ok=True)
+        self.network.cpu()
+        torch.save(self.network.state_dict(), directory / _WEIGHTS)
+        self.norms.save(directory / _NORMS)
+        save_calibrators(self.calibrators, directory / _CALIBRATION)
+        description = {
+            "network": self.network.config.as_dict(),
+            "contract": asdict(self.contract),
+            "policy": asdict(self.policy),
+            "task": asdict(self.task),
+            "tasks": [asdict(task) for task in self.tasks],
+            "metadata": dict(self.metadata),
+        }
+        (directory / _MODEL).write_text(json.dumps(description, indent=1))
+        return export_onnx(self.network, directory / _ONNX)
+
+    @classmethod
+    def load(
+        cls, directory: Path, *, engine: EngineName = "onnx", threads: int = 1, device: str = "cpu"
+    ) -> Self:
+        """Read what `save` wrote, with ONNX Runtime on the CPU or torch on `device` as its engine.
+
+        `threads` is for ONNX Runtime, 0 meaning one per core. The torch network is there with either engine; it is
+        what attributions differentiate.
+
+        Raises:
+            NotFoundError: the folder is not a complete model.
+        """
+        missing = [name for name in (_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX) if not (directory / name).is_file()]
+        if missing:
+            msg = f"{directory} is not a trained model, it lacks {', '.join(missing)}: fetch it again or train a new one."
+            raise NotFoundError(msg)
+        stored: dict[str, Any] = json.loads((directory / _MODEL).read_text())
+        network = RiskNet(RiskNetConfig(**stored["network"]))
+        network.load_state_dict(torch.load(directory / _WEIGHTS, weights_only=True, map_location="cpu"))
+        network.eval()
+        runner: InferenceEngine
+        if engine == "onnx":
+            runner = OnnxEngine(directory / _ONNX, threads=threads)
+        else:
+            runner = TorchEngine(network, device=device)
+        contract = {key: tuple(v) if isinstance(v, list) else v for key, v in stored["contract"].items()}
+        return cls(
+            network=network,
+            norms=InputNorms.load(directory / _NORMS),
+            calibrators=load_calibrators(directory / _CALIBRATION),
+            policy=CategoryPolicy(**stored["policy"]),
+            contract=FeatureContract(**contract),
+            task=Task(**stored["task"]),
+            tasks=tuple(Task(**task) for task in stored["tasks"]),
+            metadata=stored["metadata"],
+            engine=runner,
+        )
+
+    def _calibrated(self, hazards: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
+        return self.calibrators[task.name].apply(interval_probability(hazards, task))

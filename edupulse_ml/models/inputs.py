@@ -1,0 +1,237 @@
+"""From raw features to what a model reads: shrinkage, transforms and z-scores against frozen norms.
+
+Legend: B examples, T steps, N students, S steps, F features, M modalities, A aux, C context, G grades, W weeks.
+Zero means "typical for this grade and week of the school year"; missing is zero too, and the masks tell them apart.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edupulse_ml.core.contract import CONTEXT_COLUMNS, FEATURE_INDEX, FEATURES, SUPPORT_INDEX
+from edupulse_ml.core.errors import NotEnoughDataError
+from edupulse_ml.core.sequences import Float32, Int32, SequenceBatch, week_of_school_year
+from edupulse_ml.models.norms_fit import (
+    N_BANDS,
+    N_GRADES,
+    band_index,
+    deviation_table,
+    grade_index,
+    mean_table,
+    moments,
+    week_index,
+)
+from edupulse_ml.models.protocol import TrainingData
+
+Z_LIMIT: Final = 5.0
+MINIMUM_FOR_PRIOR: Final = 30
+MINIMUM_FOR_NORM: Final = 100
+DEVIATION_FLOOR_SHARE: Final = 0.25
+CHUNK_CELLS: Final = 4_000_000
+"""Values standardised at a time, so that intermediate arrays stay small."""
+
+
+def _columns(condition: NDArray[np.bool_]) -> NDArray[np.intp]:
+    return np.flatnonzero(condition)
+
+
+_SHRUNK = _columns(np.array([column.shrink_m > 0 for column in FEATURES]))
+_SHRUNK_SUPPORT = np.array([SUPPORT_INDEX[FEATURES[i].support or ""] for i in _SHRUNK])
+_SHRINK_M = np.array([FEATURES[i].shrink_m for i in _SHRUNK], dtype=np.float32)
+_LOG1P = _columns(np.array([column.transform == "log1p" for column in FEATURES]))
+_LESS_SUPPORT = _columns(np.array([column.transform == "minus_support" for column in FEATURES]))
+_LESS_SUPPORT_SUPPORT = np.array([SUPPORT_INDEX[FEATURES[i].support or ""] for i in _LESS_SUPPORT])
+_SCALE = np.array([c.scale if c.transform == "affine" else 1.0 for c in FEATURES], dtype=np.float32)
+_OFFSET = np.array([c.offset if c.transform == "affine" else 0.0 for c in FEATURES], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ModelInputs:
+    """What a network reads, all finite; left-aligned, zeros after the last real step."""
+
+    z: Float32
+    """[B, T, F]"""
+    mask: Float32
+    """[B, T, M] 1 where the modality was recorded."""
+    aux: Float32
+    """[B, T, A]"""
+    context: Float32
+    """[B, C] z-scores, 0 where unknown."""
+    length: NDArray[np.int64]
+    """[B] real steps."""
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """Steps of a batch or a block; leading dimensions are free."""
+
+    values: Float32
+    support: Float32
+    grade: NDArray[np.int64]
+    band: NDArray[np.int64]
+    week: NDArray[np.int64]
+
+    def at(self, index: slice) -> "_Steps":
+        return _Steps(self.values[index], self.support[index], self.grade[index], self.band[index], self.week[index])
+
+
+def _steps(values: Float32, support: Float32, aux: Float32, grade_level: Int32) -> _Steps:
+    week = week_index(week_of_school_year(aux))
+    return _Steps(values, support, grade_index(grade_level), band_index(grade_level), week)
+
+
+@dataclass(frozen=True)
+class InputNorms:
+    """Norms of one training cohort, frozen in the artefact.
+
+    `typical` [G+1, W, F] is the mean raw value per grade level and week (the shrinkage prior `p0` of rates);
+    `mean` and `deviation` [bands+1, W, F] standardise the transformed, shrunk value; the last row pools all grades.
+    Means and deviations come from the weeks within two of the week asked for, else from all grades, else from all
+    weeks. NaN in `typical`: never observed. Infinite `deviation`: constant in training, hence ignored.
+    """
+
+    typical: Float32
+    mean: Float32
+    deviation: Float32
+    context_mean: Float32
+    context_deviation: Float32
+
+    @classmethod
+    def fit(cls, data: TrainingData) -> Self:
+        """Norms of the eligible student-weeks of `data` and of nothing else.
+
+        Raises:
+            NotEnoughDataError: `data` has no eligible student-week.
+        """
+        block, chosen = data.block, data.eligible
+        if not chosen.any():
+            msg = "There is no eligible student-week to fit input norms on: check the dates of the training split."
+            raise NotEnoughDataError(msg)
+        steps = _steps(block.values[chosen], block.support[chosen], block.aux[chosen], block.grade_level[chosen])
+        raw = moments(steps.values, group=steps.grade, week=steps.week, n_groups=N_GRADES)
+        typical = mean_table(raw, minimum=MINIMUM_FOR_PRIOR).astype(np.float32)
+        transformed = _transform(steps, typical)
+        sums = moments(transformed, group=steps.band, week=steps.week, n_groups=N_BANDS)
+        mean = np.nan_to_num(mean_table(sums, minimum=MINIMUM_FOR_NORM), nan=0.0)
+        deviation = deviation_table(sums, minimum=MINIMUM_FOR_NORM, floor_share=DEVIATION_FLOOR_SHARE)
+        context_mean, context_deviation = _context_norms(block.context[chosen])
+        return cls(
+            typical,
+            mean.astype(np.float32),
+            deviation.astype(np.float32),
+            context_mean.astype(np.float32),
+            context_deviation.astype(np.float32),
+        )
+
+    def standardise(self, batch: SequenceBatch, *, keep_missing: bool = False) -> Float32:
+        """[B, T, F] z-scores clipped to +-5; missing and padding are 0, or NaN with `keep_missing`."""
+        return self.standardise_steps(
+            values=batch.values,
+            support=batch.support,
+            aux=batch.aux,
+            grade_level=batch.grade_level,
+            keep_missing=keep_missing,
+        )
+
+    def standardise_steps(
+        self, *, values: Float32, support: Float32, aux: Float32, grade_level: Int32, keep_missing: bool = False
+    ) -> Float32:
+        """As `standardise`, for any leading dimensions: a batch's [B, T] or a block's [N, S]."""
+        steps = _steps(values, support, aux, grade_level)
+        z = np.empty(values.shape, dtype=np.float32)
+        rows = max(1, CHUNK_CELLS // max(1, int(np.prod(values.shape[1:]))))
+        for start in range(0, values.shape[0], rows):
+            part = slice(start, start + rows)
+            z[part] = self._scores(steps.at(part))
+        return z if keep_missing else np.nan_to_num(z, copy=False, nan=0.0)
+
+    def standardise_context(self, context: Float32) -> Float32:
+        """[..., C] z-scores of the context, clipped to +-5, 0 where unknown."""
+        z = (_finite(context) - self.context_mean) / self.context_deviation
+        return np.nan_to_num(np.clip(z, -Z_LIMIT, Z_LIMIT), nan=0.0).astype(np.float32)
+
+    def prepare(self, batch: SequenceBatch) -> ModelInputs:
+        """The batch as a network reads it."""
+        return ModelInputs(
+            z=self.standardise(batch),
+            mask=batch.mask.astype(np.float32),
+            aux=np.nan_to_num(batch.aux, nan=0.0).astype(np.float32),
+            context=self.standardise_context(batch.context),
+            length=batch.length.astype(np.int64),
+        )
+
+    def typical_value(self, feature: str, *, grade_level: Int32, week_of_year: Int32) -> Float32:
+        """Mean raw value of a feature among students of that grade in that week, shape of `grade_level`.
+
+        NaN where the training cohort never had it. Weeks are 1-based weeks of the school year.
+        """
+        column = FEATURE_INDEX[feature]
+        return self.typical[grade_index(grade_level), week_index(week_of_year), column]
+
+    def typical_values(self, *, grade_level: Int32, week_of_year: Int32) -> Float32:
+        """[B, F] mean raw value of every feature among students of these grades [B] in these weeks [B]."""
+        return self.typical[grade_index(grade_level), week_index(week_of_year)]
+
+    def save(self, path: Path) -> None:
+        """Write as `.npz`."""
+        names = np.array(json.dumps({"features": [c.name for c in FEATURES], "context": list(CONTEXT_COLUMNS)}))
+        np.savez_compressed(
+            path,
+            names=names,
+            typical=self.typical,
+            mean=self.mean,
+            deviation=self.deviation,
+            context_mean=self.context_mean,
+            context_deviation=self.context_deviation,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as stored:
+            return cls(
+                stored["typical"],
+                stored["mean"],
+                stored["deviation"],
+                stored["context_mean"],
+                stored["context_deviation"],
+            )
+
+    def _scores(self, steps: _Steps) -> Float32:
+        transformed = _transform(steps, self.typical)
+        transformed -= self.mean[steps.band, steps.week]
+        transformed /= self.deviation[steps.band, steps.week]
+        return np.clip(transformed, -Z_LIMIT, Z_LIMIT, out=transformed)
+
+
+def _finite(values: Float32) -> Float32:
+    return np.where(np.isfinite(values), values, np.float32(np.nan))
+
+
+def _transform(steps: _Steps, typical_GWF: Float32) -> Float32:
+    """Shrunk and transformed values, NaN where unknown."""
+    out = _finite(steps.values)
+    known_support = _finite(steps.support)
+    prior = typical_GWF[steps.grade[..., None], steps.week[..., None], _SHRUNK]
+    denominator = np.maximum(known_support[..., _SHRUNK_SUPPORT], 0.0)
+    raw = out[..., _SHRUNK]
+    shrunk = (raw * denominator + _SHRINK_M * prior) / (denominator + _SHRINK_M)
+    out[..., _SHRUNK] = np.where(np.isfinite(shrunk), shrunk, raw)
+    out[..., _LOG1P] = np.log1p(np.maximum(out[..., _LOG1P], 0.0))
+    out[..., _LESS_SUPPORT] -= known_support[..., _LESS_SUPPORT_SUPPORT]
+    out *= _SCALE
+    out += _OFFSET
+    return out
+
+
+def _context_norms(context_RC: Float32) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    values = _finite(context_RC).astype(np.float64)
+    known = np.isfinite(values)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, values, 0.0).sum(axis=0) / count
+    deviation = np.sqrt((np.where(known, values - mean, 0.0) ** 2).sum(axis=0) / count)
+    return mean, np.where(deviation > 1e-6, deviation, np.inf)
