@@ -11,21 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edupulse_ml.core.outcomes import HAZARD_EDGES_DAYS
-
 PATH_POINTS: Final = 32
 """32 points give a completeness error of .000 on this architecture (science.md 5.2)."""
 _ROWS_PER_PASS: Final = 2048
 
 RiskLogit = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(z [R, T, F], student [R]) -> logit of the risk score [R]; `student` names whose masks and context a row uses."""
-
-
-def risk_logit_from_hazards(hazard_logits: torch.Tensor, *, horizon_days: int) -> torch.Tensor:
-    """logit(1 - prod(1 - h_k)) over the intervals up to `horizon_days`, from hazard logits [..., K]; shape [...]."""
-    intervals = HAZARD_EDGES_DAYS.index(horizon_days)
-    log_survival = -torch.nn.functional.softplus(hazard_logits[..., :intervals]).sum(dim=-1)
-    return torch.log(torch.expm1(-log_survival).clamp_min(torch.finfo(log_survival.dtype).tiny))
 
 
 def integrated_gradients(

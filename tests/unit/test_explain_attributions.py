@@ -6,9 +6,11 @@ import torch
 from captum.attr import IntegratedGradients
 
 from edupulse_ml.core.contract import FEATURES
-from edupulse_ml.explain.attributions import RiskLogit, integrated_gradients, risk_logit_from_hazards
+from edupulse_ml.core.outcomes import risk_task
+from edupulse_ml.explain.attributions import RiskLogit, integrated_gradients
 from edupulse_ml.explain.concepts import CONCEPTS, by_concept
 from edupulse_ml.explain.verification import Candidate, verify
+from edupulse_ml.models.gru import interval_logit
 
 N_STUDENTS, N_STEPS, N_FEATURES = 6, 8, len(FEATURES)
 
@@ -22,7 +24,7 @@ def network() -> torch.nn.Module:
 def _logit(network: torch.nn.Module) -> RiskLogit:
     def risk_logit(z_RTF: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         gru, head = network
-        return risk_logit_from_hazards(head(gru(z_RTF)[0][:, -1]) - 2, horizon_days=180)
+        return interval_logit(head(gru(z_RTF)[0][:, -1]) - 2, risk_task())
 
     return risk_logit
 
@@ -30,13 +32,6 @@ def _logit(network: torch.nn.Module) -> RiskLogit:
 @pytest.fixture(scope="module")
 def z_BTF() -> torch.Tensor:
     return torch.randn(N_STUDENTS, N_STEPS, N_FEATURES, generator=torch.Generator().manual_seed(5))
-
-
-def test_risk_logit_is_the_logit_of_the_interval_probability() -> None:
-    logits = torch.tensor([[-3.0, -2.5, -4.0, -1.0, 0.5]])
-    hazards = torch.sigmoid(logits)
-    risk = 1 - torch.prod(1 - hazards[:, :4], dim=1)
-    assert risk_logit_from_hazards(logits, horizon_days=180) == pytest.approx(torch.logit(risk).item(), abs=1e-5)
 
 
 def test_attributions_are_complete(network: torch.nn.Module, z_BTF: torch.Tensor) -> None:
