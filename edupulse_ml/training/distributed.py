@@ -1,0 +1,109 @@
+"""Training on a Ray cluster: any number of workers, on CPUs or GPUs, a checkpoint each epoch, resumable."""
+
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edupulse_ml.core.errors import EduPulseError
+from edupulse_ml.core.outcomes import Task
+from edupulse_ml.models.gru import RiskNetConfig
+from edupulse_ml.training.chunks import Shard
+from edupulse_ml.training.data import PreparedTraining
+from edupulse_ml.training.options import TrainingOptions
+from edupulse_ml.training.run import FitResult, TrainingRun, read_result
+
+
+class DistributedTrainingError(EduPulseError):
+    """The Ray run ended without a trained network."""
+
+    title = "Distributed training failed"
+
+
+@dataclass(frozen=True)
+class ClusterOptions:
+    """Where and how wide to train.
+
+    `storage` must be reachable from every worker: it takes the prepared arrays and a checkpoint per epoch. A run with
+    the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint. `max_failures` is
+    the number of worker failures after which Ray gives up.
+    """
+
+    storage: Path
+    run_name: str
+    num_workers: int = 2
+    use_gpu: bool = False
+    cpus_per_worker: float = 1.0
+    max_failures: int = 2
+
+
+def fit_distributed(
+    prepared: PreparedTraining, options: TrainingOptions, *, task: Task, cluster: ClusterOptions
+) -> FitResult:
+    """Train on the Ray cluster this process is connected to; blocks until it has finished.
+
+    Raises:
+        DistributedTrainingError: the run failed more often than `max_failures`, or left no checkpoint.
+    """
+    import ray.train
+    from ray.train.torch import TorchTrainer
+
+    storage = cluster.storage.resolve()
+    arrays = storage / f"{cluster.run_name}-arrays"
+    prepared.save(arrays)
+    resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
+    trainer = TorchTrainer(
+        _train_on_worker,
+        train_loop_config={"arrays": str(arrays), "options": asdict(options), "task": asdict(task)},
+        scaling_config=ray.train.ScalingConfig(
+            num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources
+        ),
+        run_config=ray.train.RunConfig(
+            name=cluster.run_name,
+            storage_path=str(storage),
+            failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
+            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+    try:
+        result = trainer.fit()
+    except Exception as error:
+        msg = f"Ray training run {cluster.run_name} failed: see its log under {storage / cluster.run_name}, mend the cause and run it again; it goes on from its last checkpoint."
+        raise DistributedTrainingError(msg) from error
+    if result.checkpoint is None:
+        msg = f"Ray training run {cluster.run_name} left no checkpoint: check that {storage} can be written from every worker."
+        raise DistributedTrainingError(msg)
+    with result.checkpoint.as_directory() as directory:
+        return read_result(Path(directory))
+
+
+def _train_on_worker(config: dict[str, Any]) -> None:
+    """One worker's loop; runs inside Ray Train."""
+    import ray.train
+    from ray.train.collective import broadcast_from_rank_zero
+    from ray.train.torch import get_device, prepare_model
+
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    network = RiskNetConfig(**config["options"]["network"])
+    run = TrainingRun(
+        PreparedTraining.load(Path(config["arrays"])),
+        TrainingOptions(**(config["options"] | {"network": network})),
+        task=Task(**config["task"]),
+        shard=Shard(rank, context.get_world_size()),
+        device=str(get_device()),
+        wrap=prepare_model,
+    )
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as directory:
+            run.resume(Path(directory))
+    # Rounding may differ between machines; only one worker may decide when to stop, or the others wait for ever.
+    while not broadcast_from_rank_zero(run.finished):
+        metrics = run.next_epoch()
+        with tempfile.TemporaryDirectory() as directory:
+            saved = None
+            if rank == 0:
+                run.save(Path(directory))
+                saved = ray.train.Checkpoint.from_directory(directory)
+            ray.train.report(metrics, checkpoint=saved)
