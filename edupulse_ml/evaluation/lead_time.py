@@ -73,12 +73,20 @@ def lead_time(
 ) -> LeadTime:
     """Lead time over weekly scores: one row per student and week, `outcomes` with one entry per row.
 
-    A leaver counts if the event is known and there is at least one scored week before it.
+    Weeks that end on or after a leaver's last day attended are left out. A leaver counts if there is at least one
+    scored week before that.
     """
+    before = cutoff_day < outcomes.event_day
+    student, cutoff_day, score, event_day = (
+        student[before],
+        cutoff_day[before],
+        score[before],
+        outcomes.event_day[before],
+    )
     flagged = weekly_flags(score, cutoff_day, share=share, seed=seed)
     students, first_flag = first_sustained_flag(student, cutoff_day, flagged)
     event = np.full(len(students), NEVER, dtype=np.int32)
-    np.minimum.at(event, np.searchsorted(students, student), outcomes.event_day)
+    event[np.searchsorted(students, student)] = event_day
     leaves = event != NEVER
     lead = (event[leaves].astype(np.int64) - first_flag[leaves])[first_flag[leaves] != NEVER].astype(np.float64)
     n_leavers, n_caught = int(leaves.sum()), len(lead)

@@ -5,7 +5,7 @@ fewer than ten students, and no entry names one.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydantic import TypeAdapter, ValidationError
@@ -23,9 +23,8 @@ MODEL_TITLES: Final[Mapping[str, str]] = {
     "chronic_absence": "Chronic-absence rule",
     "abc_rule": "ABC rule",
     "logistic": "Logistic regression",
-    "boosted": "LightGBM",
     "lightgbm": "LightGBM",
-    "mlp_last": "Last week only (MLP)",
+    "mlp_last_week": "Last week only (MLP)",
     "gru": "GRU",
 }
 """Names that a reader knows; a model that is not here is called by its own name."""
@@ -182,6 +181,26 @@ class EvaluationReport:
     def to_json(self) -> str:
         """The report as indented JSON; numbers that do not exist are null."""
         return _ADAPTER.dump_json(self, indent=2).decode() + "\n"
+
+    def joined(self, other: "EvaluationReport") -> "EvaluationReport":
+        """This report with the other's tasks added, for tasks that have outcomes of their own.
+
+        Raises:
+            InvalidInputError: the models or landmarks differ, or both tell of one task.
+        """
+        shared = {task.name for task in self.tasks} & {task.name for task in other.tasks}
+        if self.models != other.models or self.landmarks != other.landmarks or shared:
+            msg = "Reports are joined only if they tell of the same models and landmarks and of different tasks."
+            raise InvalidInputError(msg)
+        return replace(
+            self,
+            tasks=self.tasks + other.tasks,
+            groups=self.groups + other.groups,
+            differences=self.differences + other.differences,
+            calibration=self.calibration + other.calibration,
+            precision_recall=self.precision_recall + other.precision_recall,
+            lead_times=self.lead_times + other.lead_times,
+        )
 
     @classmethod
     def from_json(cls, text: str) -> "EvaluationReport":

@@ -149,6 +149,16 @@ def test_lead_time_runs_from_the_sustained_flag_to_the_last_day_attended() -> No
     assert len(found.ecdf_days) == 21
 
 
+def test_weeks_after_leaving_cannot_flag_anybody() -> None:
+    n, weeks = 30, 8
+    student = np.repeat(np.arange(n, dtype=np.int32), weeks)
+    cutoff = np.tile(np.arange(0, 7 * weeks, 7, dtype=np.int32), n)
+    event = np.where(student < 15, 20, NEVER).astype(np.int32)
+    score = np.where((student < 15) & (cutoff >= 20), 0.9, 0.1 + student / 1000)
+    found = lead_time(student, cutoff, score, Outcomes(event, event, 400), share=0.5)
+    assert (found.n_leavers, found.n_caught, found.share_never_flagged) == (15, 0, 1.0)
+
+
 def test_few_leavers_are_not_described() -> None:
     student, cutoff = np.arange(5, dtype=np.int32), np.zeros(5, np.int32)
     event = np.full(5, 50, np.int32)

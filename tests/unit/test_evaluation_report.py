@@ -1,6 +1,7 @@
 """The report: what it holds, what it hides, and that every way to read it says the same."""
 
 import json
+from dataclasses import replace
 from io import StringIO
 
 import numpy as np
@@ -100,6 +101,18 @@ def test_json_there_and_back(report: EvaluationReport) -> None:
     assert EvaluationReport.from_json(text) == report
     assert "NaN" not in text
     assert json.loads(text)["context"]["champion"] == "gru"
+
+
+def test_reports_join_by_task(report: EvaluationReport) -> None:
+    first = replace(report, tasks=report.tasks[:1], groups=tuple(g for g in report.groups if g.task == "risk_score"))
+    second = replace(report, tasks=report.tasks[1:], groups=tuple(g for g in report.groups if g.task != "risk_score"))
+    joined = first.joined(second)
+    assert joined.tasks == report.tasks
+    assert joined.figure("auc", model="gru", task="risk_60plus") == report.figure(
+        "auc", model="gru", task="risk_60plus"
+    )
+    with pytest.raises(InvalidInputError, match="different tasks"):
+        report.joined(report)
 
 
 def test_a_file_that_is_no_report_is_refused() -> None:
