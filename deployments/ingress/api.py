@@ -1,6 +1,6 @@
 """Puts the HTTP API together; a plain factory, so that a test client exercises it with fakes."""
 
-from typing import Final
+from typing import Final, TypeAlias
 
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
@@ -10,6 +10,9 @@ from deployments.ingress.operations import add_operation_routes
 from deployments.ingress.predictions import add_prediction_routes
 from deployments.ingress.problems import add_problem_handlers
 from deployments.ingress.services import Services
+
+Api: TypeAlias = FastAPI
+"""What `create_api` returns; other modules name it without importing the framework."""
 
 DESCRIPTION: Final = """\
 Which students drift toward dropping out, early enough to help them.

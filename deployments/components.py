@@ -1,0 +1,141 @@
+"""What replicas are made of. `StandardComponents` is the real thing; tests bind the same graph over other parts."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
+from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
+from deployments.windows import ComputeFeatures
+from edupulse_ml.config.settings import load_settings
+from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.ids import DistrictId, ModelVersion
+from edupulse_ml.core.ports import AnswerCache, FeatureStore, PredictionStore, RecordReader
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Open stores of one replica. `ping` returns if PostgreSQL answers and raises `DependencyDownError` if not."""
+
+    reader: RecordReader
+    features: FeatureStore
+    predictions: PredictionStore
+    cache: AnswerCache
+    ping: Callable[[], Awaitable[None]]
+
+
+class Components(Protocol):
+    """Makes the parts of a replica, on the replica. Must be picklable, so it holds nothing open."""
+
+    def config(self, args: AppArgs) -> ServingConfig: ...
+
+    def token_sha256(self, args: AppArgs) -> str: ...
+
+    async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
+        """Returns also when the servers are down: readiness says so, and they are used once they are back."""
+        ...
+
+    def compute_features(self, config: ServingConfig) -> ComputeFeatures: ...
+
+    def model_source(self, config: ServingConfig) -> ModelSource: ...
+
+    def clock(self) -> Clock: ...
+
+
+class StandardComponents:
+    """PostgreSQL, Redis, MLflow, and the features of this release."""
+
+    def config(self, args: AppArgs) -> ServingConfig:
+        return complete(args, load_settings())
+
+    def token_sha256(self, args: AppArgs) -> str:
+        return token_hash(args, load_settings())
+
+    async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
+        from edupulse_ml.storage.features import PostgresFeatureStore
+        from edupulse_ml.storage.predictions import PostgresPredictionStore
+        from edupulse_ml.storage.records import PostgresRecordReader
+
+        from edupulse_ml.cache.answers import RedisAnswerCache
+        from edupulse_ml.storage.connection import Database
+
+        district_id = DistrictId(config.district)
+        database = Database(
+            config.database_url, district_id=district_id, max_connections=config.args.database_connections
+        )
+        await database.open()
+        return Stores(
+            reader=PostgresRecordReader(database),
+            features=PostgresFeatureStore(database),
+            predictions=PostgresPredictionStore(database),
+            cache=RedisAnswerCache(config.redis_url, district_id=district_id, clock=clock),
+            ping=database.ping,
+        )
+
+    def compute_features(self, config: ServingConfig) -> ComputeFeatures:
+        from features.compute import FeatureOptions, compute_features
+
+        options = FeatureOptions(objective_discipline_only=config.contract.objective_discipline_only)
+        return lambda records, week: compute_features(records, through_week=week, options=options)
+
+    def model_source(self, config: ServingConfig) -> ModelSource:
+        return RegistryModels(
+            tracking_uri=config.mlflow_tracking_uri,
+            district=DistrictId(config.district),
+            cache_dir=config.home / "models",
+            device=config.args.inference_device,
+            threads=config.args.inference_threads,
+        )
+
+    def clock(self) -> Clock:
+        return SystemClock()
+
+
+@dataclass(frozen=True)
+class RegistryModels:
+    """Models of the registry: ONNX Runtime on a CPU, torch on a GPU. `threads` bounds one forward on a CPU."""
+
+    tracking_uri: str
+    district: DistrictId
+    cache_dir: Path
+    device: Device
+    threads: int
+
+    def fetch(self, wanted: str) -> ModelFiles:
+        """The files of a version or of the champion.
+
+        Raises:
+            NotFoundError: there is no such version, or no champion yet.
+            DependencyDownError: the registry does not answer.
+        """
+        from edupulse_ml.registry.models import ModelRegistry, model_name
+
+        registry = ModelRegistry(self.tracking_uri, name=model_name(self.district), cache_dir=self.cache_dir)
+        found = registry.fetch(None if wanted == CHAMPION else ModelVersion(wanted))
+        return ModelFiles(found.version, found.path)
+
+    def load(self, files: ModelFiles) -> LoadedModel:
+        """The model in memory, with the engine that suits the device."""
+        import torch
+
+        from edupulse_ml.explain.artifact import ExplainableArtifact
+        from edupulse_ml.explain.explanation import explain_batch
+        from edupulse_ml.models.artifact import ModelArtifact
+
+        on_gpu = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        if not on_gpu:
+            torch.set_num_threads(self.threads)
+        artifact = ModelArtifact.load(
+            files.path,
+            engine="torch" if on_gpu else "onnx",
+            threads=self.threads,
+            device="cuda" if on_gpu else "cpu",
+        )
+        return LoadedModel(
+            contract=artifact.contract,
+            policy=artifact.policy,
+            score=artifact.score,
+            explain=partial(explain_batch, ExplainableArtifact(artifact)),
+        )

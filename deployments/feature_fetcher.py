@@ -1,0 +1,43 @@
+"""The feature fetcher as a Serve deployment."""
+
+from ray import serve
+
+from deployments.components import Components
+from deployments.messages import FetchedWindows, FetchRequest, HopFailure
+from deployments.metrics import FetcherMetrics
+from deployments.moments import DistrictZone
+from deployments.settings import AppArgs
+from deployments.windows import WindowFetcher, WindowSources
+from edupulse_ml.core.errors import DependencyDownError
+from edupulse_ml.core.sufficiency import SufficiencyPolicy
+
+
+@serve.deployment(name="FeatureFetcher")
+class FeatureFetcher:
+    """Fetches the windows of many students per call."""
+
+    async def __init__(  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits constructors
+        self, args: AppArgs, components: Components
+    ) -> None:
+        config = components.config(args)
+        stores = await components.open_stores(config, components.clock())
+        self._fetcher = WindowFetcher(
+            WindowSources(
+                reader=stores.reader,
+                store=stores.features,
+                cache=stores.cache,
+                compute=components.compute_features(config),
+                zone=DistrictZone(stores.reader),
+            ),
+            contract=config.contract,
+            policy=SufficiencyPolicy(),
+            cache_ttl_s=config.cache_ttl_s,
+            metrics=FetcherMetrics(),
+        )
+
+    async def fetch_many(self, request: FetchRequest) -> FetchedWindows | HopFailure:
+        """Windows of the request's students, or which server is missing."""
+        try:
+            return await self._fetcher.fetch_many(request)
+        except DependencyDownError as error:
+            return HopFailure(str(error), error.dependency)

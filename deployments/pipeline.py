@@ -1,0 +1,56 @@
+"""The two hops behind the gateway, called through Serve handles: one chained call per batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray.serve.handle import DeploymentHandle
+
+from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
+from edupulse_ml.core.errors import DependencyDownError, EduPulseError, TooManyRequestsError
+
+BUSY_RETRY_AFTER_S = 1.0
+
+
+class HandlePipeline:
+    """Feature fetcher and risk model behind their deployment handles.
+
+    The fetcher's answer goes to the model as a reference, so the gateway never carries the arrays.
+    """
+
+    def __init__(self, *, fetcher: DeploymentHandle[Any], model: DeploymentHandle[Any]) -> None:
+        self._fetcher = fetcher
+        self._model = model
+
+    async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents:
+        """Scores of the request's students.
+
+        Raises:
+            TooManyRequestsError: a hop's queue is full.
+            DependencyDownError: a hop has no replica, or lacks a server or a model.
+        """
+        try:
+            fetched = self._fetcher.fetch_many.remote(request)
+            answer = await self._model.predict_many.remote(fetched, tuple(with_reasons))
+        except (BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError, RayActorError) as error:
+            raise translated(error) from error
+        if isinstance(answer, HopFailure):
+            raise answer.error()
+        return answer
+
+    async def served(self) -> ServedModel:
+        """What one replica of the risk model serves; raises as `score` does."""
+        try:
+            return await self._model.served.remote()
+        except (BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError, RayActorError) as error:
+            raise translated(error) from error
+
+
+def translated(error: Exception) -> EduPulseError:
+    """Serve's errors as ours. Left alone, Serve would answer them itself, as plain text."""
+    if isinstance(error, BackPressureError):
+        msg = "The service has as much work as it can finish in time: ask again in a second."
+        return TooManyRequestsError(msg, retry_after_s=error.retry_after_s or BUSY_RETRY_AFTER_S)
+    msg = "No replica of the feature fetcher or the risk model answers: see the Ray dashboard for what became of them."
+    return DependencyDownError(msg, dependency="ray serve")
