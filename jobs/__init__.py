@@ -1,0 +1,1 @@
+"""Entry points: the command line, and jobs that also run through `ray job submit`."""
