@@ -27,6 +27,8 @@ class Outcomes:
     `event_day` [N] is the onset, the last day attended, `NEVER` where no event is known.
     `followed_until` [N] is the last day through which it is known that no event happened (transfer, graduation, end
     of data); beyond it the outcome is censored, not negative. For students with an event it equals `event_day`.
+    `as_of_day` is the last day on which either answer could be known for everyone still followed: questions that reach
+    beyond it are unanswered for all, events included, since otherwise only leavers would be counted.
     """
 
     event_day: Int32
@@ -54,8 +56,8 @@ def task_labels(outcomes: Outcomes, *, cutoff_day: Int32, task: Task) -> NDArray
     """[B] 1 event in the interval, 0 known not to be, `LABEL_UNKNOWN` where the row is no fair example.
 
     `outcomes` must already be selected to one entry per row. Not fair: the event is not after the cutoff (the
-    terminal-absence rule, science.md 2.5.2), it falls at or before `start_day`, or follow-up ends before `end_day`
-    without an event.
+    terminal-absence rule, science.md 2.5.2), it falls at or before `start_day`, follow-up ends before `end_day`
+    without an event, or the interval ends after `outcomes.as_of_day`.
     """
     event_after = outcomes.event_day.astype(np.int64) - cutoff_day
     followed = outcomes.followed_until.astype(np.int64) - cutoff_day
@@ -65,6 +67,7 @@ def task_labels(outcomes: Outcomes, *, cutoff_day: Int32, task: Task) -> NDArray
     labels[has_event & (event_after > task.end_day)] = 0
     labels[has_event & (event_after <= task.end_day)] = 1
     labels[has_event & (event_after <= task.start_day)] = LABEL_UNKNOWN
+    labels[outcomes.as_of_day - cutoff_day.astype(np.int64) < task.end_day] = LABEL_UNKNOWN
     return labels
 
 
@@ -72,7 +75,8 @@ def hazard_targets(outcomes: Outcomes, *, cutoff_day: Int32) -> tuple[Float32, F
     """Targets and weights of the discrete-time hazards, both [B, K].
 
     `target[b, k]` is 1 if the event falls in interval k. `weight[b, k]` is 1 where the student is known to be at risk
-    through the interval (or has the event in it), else 0; all 0 where the event is not after the cutoff.
+    through the interval (or has the event in it), else 0; all 0 where the event is not after the cutoff, and 0 for
+    intervals that end after `outcomes.as_of_day`.
     """
     event_after = (outcomes.event_day.astype(np.int64) - cutoff_day)[:, None]
     followed = (outcomes.followed_until.astype(np.int64) - cutoff_day)[:, None]
@@ -82,7 +86,8 @@ def hazard_targets(outcomes: Outcomes, *, cutoff_day: Int32) -> tuple[Float32, F
     target = has_event & (event_after > low) & (event_after <= high)
     survived = np.where(has_event, event_after > high, followed >= high)
     fair = ~(has_event & (event_after <= 0))
-    return target.astype(np.float32), ((target | survived) & fair).astype(np.float32)
+    answerable = outcomes.as_of_day - cutoff_day.astype(np.int64)[:, None] >= high
+    return target.astype(np.float32), ((target | survived) & fair & answerable).astype(np.float32)
 
 
 def interval_probability(hazards: NDArray[np.floating], task: Task) -> NDArray[np.float64]:
