@@ -148,8 +148,8 @@ def _empty(data: Path) -> None:
 
 def _start(paths: StackPaths, binaries: Path, user: str | None) -> None:
     data = paths.postgres_data
-    _clear_away_dead_server(data)
     sockets = socket_folder(paths)
+    _clear_away_dead_server(data, sockets)
     if sockets != data:
         _make_private(sockets, user)
     options = f"-c listen_addresses='' -c unix_socket_directories='{sockets}' -c max_wal_size=2GB"
@@ -185,7 +185,7 @@ def _running_pid(data: Path) -> int | None:
     """The server's pid if a server runs on this data folder. A pid file whose pid is now another program's does not
     count.
     """
-    pid = _pid_in_file(data)
+    pid = _pid_in_file(data / "postmaster.pid")
     if pid is None:
         return None
     try:
@@ -197,23 +197,24 @@ def _running_pid(data: Path) -> int | None:
     return pid if alive and str(data) in arguments else None
 
 
-def _pid_in_file(data: Path) -> int | None:
+def _pid_in_file(lock: Path) -> int | None:
     try:
-        return int((data / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0])
+        return int(lock.read_text(encoding="utf-8").split("\n", 1)[0])
     except (OSError, ValueError):
         return None
 
 
-def _clear_away_dead_server(data: Path) -> None:
+def _clear_away_dead_server(data: Path, sockets: Path) -> None:
     """After `kill -9` of the server: end its backends, which hold the shared memory until they notice, and remove its
-    pid file if the pid is a zombie's or another program's by now (the server itself would refuse to start).
+    lock files where their pid is a zombie's or another program's by now (the server itself would refuse to start).
     """
     backends = [process for process in psutil.process_iter() if _works_in(process, data)]
     _, stubborn = psutil.wait_procs(backends, timeout=_BACKEND_EXIT_S)
     kill(stubborn)
-    pid = _pid_in_file(data)
-    if pid is not None and psutil.pid_exists(pid):
-        (data / "postmaster.pid").unlink(missing_ok=True)
+    for lock in (data / "postmaster.pid", sockets / f"{_SOCKET_NAME}.lock"):
+        pid = _pid_in_file(lock)
+        if pid is not None and psutil.pid_exists(pid):
+            lock.unlink(missing_ok=True)
 
 
 def _works_in(process: psutil.Process, data: Path) -> bool:

@@ -46,7 +46,8 @@ def test_remember_replaces_the_server_of_the_same_name(tmp_path: Path) -> None:
 def test_many_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     paths = StackPaths.of(tmp_path)
     threads = [
-        threading.Thread(target=remember, args=(paths, ManagedProcess(f"server-{i}", i, 0.0, "", ""))) for i in range(20)
+        threading.Thread(target=remember, args=(paths, ManagedProcess(f"server-{i}", i, 0.0, "", "")))
+        for i in range(20)
     ]
     for thread in threads:
         thread.start()
