@@ -28,7 +28,6 @@ def oulad(
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Networks to average.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs per network.")] = 50,
     replicates: Annotated[int, typer.Option(min=10, help="Resamplings of people for the intervals.")] = 1000,
-    lead_time: Annotated[bool, typer.Option(help="Measure lead time too (scores every week).")] = True,
     out: Annotated[Path | None, typer.Option(help="Where to write the report as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Where to write the report as HTML.")] = None,
 ) -> None:
@@ -37,7 +36,7 @@ def oulad(
     from jobs.benchmark_oulad import BenchmarkOptions, load_benchmark, run_benchmark, shown_order
 
     options = BenchmarkOptions(
-        train=_names(train), test=_names(test), seeds=seeds, epochs=epochs, replicates=replicates, lead_time=lead_time
+        train=_names(train), test=_names(test), seeds=seeds, epochs=epochs, replicates=replicates
     )
     created_at = SystemClock().now().isoformat(timespec="seconds")
     with _progress() as bar:

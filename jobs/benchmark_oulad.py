@@ -56,7 +56,6 @@ class BenchmarkOptions:
     window_weeks: int = 20
     calibration_share: float = 0.2
     replicates: int = 1000
-    lead_time: bool = True
     allow_small: bool = False
 
 
@@ -241,7 +240,7 @@ class _Trial:
         return {task.name: np.concatenate([part[task.name] for part in parts]) for task in self.tasks}
 
     def _weekly(self, models: Mapping[str, Callable[[SequenceBatch], Probabilities]]) -> WeeklyScores | None:
-        if not self.options.lead_time or LEAD_TIME_TASK not in {task.name for task in self.tasks}:
+        if LEAD_TIME_TASK not in {task.name for task in self.tasks}:
             return None
         student, step = self._part(self.split.test).rows()
         return WeeklyScores(
@@ -262,8 +261,8 @@ class _Trial:
             windows=tuple(self._window(name, self._part(within)) for name, within in named),
             notes=(
                 "Asked at the last week closed by days 28, 56, 84 and 112 of the module, of those still registered.",
-                "Who finished the module, passed or failed, never withdraws; withdrawn_or_fail counts a failure as an "
-                "event at the module's end and has models of its own.",
+                "Who finished the module, passed or failed, never withdraws.",
+                "withdrawn_or_fail counts a failure as an event at the module's end, with models of its own.",
                 f"The network is the mean of {self.options.seeds} seed(s).",
             ),
         )
