@@ -1,0 +1,1 @@
+"""The risk network, the models it must match or beat, and what turns scores into probabilities and categories."""

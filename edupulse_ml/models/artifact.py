@@ -27,7 +27,13 @@ from edupulse_ml.models.inputs import InputNorms
 EngineName = Literal["onnx", "torch"]
 
 EXAMPLES_PER_RUN: Final = 1024
-_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX = "model.json", "network.pt", "norms.npz", "calibration.json", "model.onnx"
+_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX = (
+    "model.json",
+    "network.pt",
+    "norms.npz",
+    "calibration.json",
+    "model.onnx",
+)
 
 
 @dataclass(frozen=True)
@@ -128,9 +134,7 @@ class ModelArtifact:
         return export_onnx(self.network, directory / _ONNX)
 
     @classmethod
-    def load(
-        cls, directory: Path, *, engine: EngineName = "onnx", threads: int = 1, device: str = "cpu"
-    ) -> Self:
+    def load(cls, directory: Path, *, engine: EngineName = "onnx", threads: int = 1, device: str = "cpu") -> Self:
         """Read what `save` wrote, with ONNX Runtime on the CPU or torch on `device` as its engine.
 
         `threads` is for ONNX Runtime, 0 meaning one per core. The torch network is there with either engine; it is
@@ -141,7 +145,9 @@ class ModelArtifact:
         """
         missing = [name for name in (_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX) if not (directory / name).is_file()]
         if missing:
-            msg = f"{directory} is not a trained model, it lacks {', '.join(missing)}: fetch it again or train a new one."
+            msg = (
+                f"{directory} is not a trained model, it lacks {', '.join(missing)}: fetch it again or train a new one."
+            )
             raise NotFoundError(msg)
         stored: dict[str, Any] = json.loads((directory / _MODEL).read_text())
         network = RiskNet(RiskNetConfig(**stored["network"]))
@@ -152,7 +158,7 @@ class ModelArtifact:
             runner = OnnxEngine(directory / _ONNX, threads=threads)
         else:
             runner = TorchEngine(network, device=device)
-        contract = {key: tuple(v) if isinstance(v, list) else v for key, v in stored["contract"].items()}
+        contract: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["contract"].items()}
         return cls(
             network=network,
             norms=InputNorms.load(directory / _NORMS),

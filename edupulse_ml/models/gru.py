@@ -1,8 +1,8 @@
 """The risk network: one GRU per modality, attention queried by the scored step, discrete-time hazards.
 
-Legend: B examples, T steps, F features, M modalities, A aux channels, C context columns, H hidden units of all
-branches together, E attention heads, K hazard intervals. Everything is causal: a step sees itself and what came
-before, so padding after the last real step influences nothing.
+Legend: B examples, T steps, Q steps that ask, F features, M modalities, A aux channels, C context columns, H hidden
+units of all branches, U attention units, E attention heads, K hazard intervals. Everything is causal: a step sees
+itself and what came before, so padding after the last real step influences nothing.
 """
 
 from dataclasses import asdict, dataclass
@@ -18,9 +18,10 @@ from edupulse_ml.core.outcomes import HAZARD_EDGES_DAYS, N_HAZARDS, Task
 
 @dataclass(frozen=True)
 class RiskNetConfig:
-    """Shape of a `RiskNet`. `hidden` is per modality; `hidden * 3` must be a multiple of `heads`."""
+    """Shape of a `RiskNet`. `hidden` is per modality, `attention` over all heads and a multiple of `heads`."""
 
     hidden: int = 64
+    attention: int = 64
     heads: int = 4
     fusion: int = 128
     dropout: float = 0.2
@@ -36,8 +37,8 @@ class RiskNet(nn.Module):
     def __init__(self, config: RiskNetConfig) -> None:
         super().__init__()
         width = config.hidden * len(MODALITIES)
-        if width % config.heads:
-            msg = f"RiskNet cannot split {width} units over {config.heads} heads: change `hidden` or `heads`."
+        if config.attention % config.heads:
+            msg = f"RiskNet cannot split {config.attention} units over {config.heads} heads: change `attention` or `heads`."
             raise InvalidInputError(msg)
         self.config = config
         self.slices = [modality_slice(modality) for modality in MODALITIES]
@@ -46,10 +47,10 @@ class RiskNet(nn.Module):
             for part in self.slices
         )
         self.norms = nn.ModuleList(nn.LayerNorm(config.hidden) for _ in MODALITIES)
-        self.query = nn.Linear(width, width)
-        self.key = nn.Linear(width, width)
-        self.value = nn.Linear(width, width)
-        self.fusion = nn.Linear(2 * width + len(CONTEXT_COLUMNS) + len(MODALITIES), config.fusion)
+        self.query = nn.Linear(width, config.attention)
+        self.key = nn.Linear(width, config.attention)
+        self.value = nn.Linear(width, config.attention)
+        self.fusion = nn.Linear(width + config.attention + len(CONTEXT_COLUMNS) + len(MODALITIES), config.fusion)
         self.head = nn.Linear(config.fusion, N_HAZARDS)
 
     def start_from(self, hazards_K: Tensor) -> None:
@@ -72,8 +73,8 @@ class RiskNet(nn.Module):
         state_BH = _at(hidden_BTH, last_B)
         step_T = torch.arange(z_BTF.shape[1], device=z_BTF.device)
         allowed_BT = step_T[None, :] <= last_B[:, None]
-        attended_BQH, weight_BEQT = self._attend(state_BH[:, None], hidden_BTH, allowed_BT[:, None, None, :])
-        logits = self._fuse(state_BH, attended_BQH[:, 0], context_BC, _at(mask_BTM, last_B))
+        attended_BQU, weight_BEQT = self._attend(state_BH[:, None], hidden_BTH, allowed_BT[:, None, None, :])
+        logits = self._fuse(state_BH, attended_BQU[:, 0], context_BC, _at(mask_BTM, last_B))
         return logits, weight_BEQT.mean(dim=1)[:, 0]
 
     def every_step(self, z_BTF: Tensor, mask_BTM: Tensor, aux_BTA: Tensor, context_BTC: Tensor) -> Tensor:
@@ -83,8 +84,8 @@ class RiskNet(nn.Module):
         hidden_BTH = self._encode(z_BTF, mask_BTM, aux_BTA)
         steps = z_BTF.shape[1]
         causal_TT = torch.ones(steps, steps, dtype=torch.bool, device=z_BTF.device).tril()
-        attended_BTH, _ = self._attend(hidden_BTH, hidden_BTH, causal_TT)
-        return self._fuse(hidden_BTH, attended_BTH, context_BTC, mask_BTM)
+        attended_BTU, _ = self._attend(hidden_BTH, hidden_BTH, causal_TT)
+        return self._fuse(hidden_BTH, attended_BTU, context_BTC, mask_BTM)
 
     def _encode(self, z_BTF: Tensor, mask_BTM: Tensor, aux_BTA: Tensor) -> Tensor:
         outputs: list[Tensor] = []

@@ -76,7 +76,8 @@ def _smooth(table_GWV: Float64) -> Float64:
 
 def mean_table(sums: Moments, *, minimum: int) -> Float64:
     """[G+1, W, V] means; a cell with fewer than `minimum` values takes the mean of all groups in that week, then the
-    mean of all groups and weeks, then NaN (never observed)."""
+    mean of all groups and weeks, then NaN (never observed).
+    """
     pooled = _pooled(sums)
     mean = _ratio(sums.total, sums.count)
     weekly = np.where(sums.count[-1:] >= minimum, mean[-1:], _ratio(pooled.total, pooled.count))

@@ -71,7 +71,10 @@ def plan_chunks(n_steps: Int64, *, window_weeks: int, rng: np.random.Generator) 
         parts.append(ChunkPlan(student, end - window_weeks, counted_to, end))
         counted_to, advance = end, np.full(len(student), stride)
     return ChunkPlan(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("student", "start", "counted_from", "end"))
+        *(
+            np.concatenate([getattr(part, name) for part in parts])
+            for name in ("student", "start", "counted_from", "end")
+        )
     )
 
 

@@ -118,9 +118,7 @@ def prepare_training(
         msg = "There is no event in the training cohort's followed-up weeks: nothing can be learned from it; take a longer follow-up or an earlier cohort."
         raise NotEnoughDataError(msg)
     held_out = labelled_steps(validation, tasks=[task], max_rows=options.validation_rows, seed=options.seed)
-    rows = labelled_rows(
-        validation, student=held_out.student, step=held_out.step, window_weeks=options.window_weeks
-    )
+    rows = labelled_rows(validation, student=held_out.student, step=held_out.step, window_weeks=options.window_weeks)
     inputs = norms.prepare(rows.batch)
     validation_target, validation_known = hazard_targets(rows.outcomes, cutoff_day=rows.cutoff_day)
     return PreparedTraining(

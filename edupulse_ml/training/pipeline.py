@@ -38,7 +38,8 @@ Fitter = Callable[[PreparedTraining, TrainingOptions, Task, Progress], FitResult
 @dataclass(frozen=True)
 class ChampionOptions:
     """`training` for the network; `objective_discipline_only` is what the features were computed with;
-    `policy_version` is stored with every prediction; `metadata` goes into the artefact as it is."""
+    `policy_version` is stored with every prediction; `metadata` goes into the artefact as it is.
+    """
 
     training: TrainingOptions = field(default_factory=TrainingOptions)
     objective_discipline_only: bool = False
@@ -182,9 +183,7 @@ def _score_cohort(
     return _ScoredCohort(steps, {task.name: interval_probability(every, task) for task in tasks})
 
 
-def _policy(
-    scored: _ScoredCohort, calibrator: Calibrator, headline: Task, options: ChampionOptions
-) -> CategoryPolicy:
+def _policy(scored: _ScoredCohort, calibrator: Calibrator, headline: Task, options: ChampionOptions) -> CategoryPolicy:
     base_rate = scored.base_rate(headline)
     if not 0 < base_rate < 1:
         msg = f"The calibration cohort's rate of {headline.name} is {base_rate:.3f}: categories need some students with the event and some without; take a larger cohort or a longer follow-up."

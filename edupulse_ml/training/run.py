@@ -38,7 +38,8 @@ class FitResult:
 
 class TrainingRun:
     """One worker's side of a run. Every random draw follows from the seed and the epoch, so that a resumed run goes
-    the way an uninterrupted one would have gone."""
+    the way an uninterrupted one would have gone.
+    """
 
     def __init__(
         self,
@@ -144,9 +145,7 @@ class TrainingRun:
 
     def resume(self, directory: Path) -> None:
         """Go on from a checkpoint written by `save`."""
-        state: dict[str, Any] = torch.load(
-            directory / CHECKPOINT_FILE, weights_only=True, map_location=self._device
-        )
+        state: dict[str, Any] = torch.load(directory / CHECKPOINT_FILE, weights_only=True, map_location=self._device)
         self._network.load_state_dict(state["network"])
         self._optimiser.load_state_dict(state["optimiser"])
         self._average.weights = state["average"]

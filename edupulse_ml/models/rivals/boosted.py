@@ -24,7 +24,8 @@ _TASKS_FILE: Final = "tasks.json"
 @dataclass(frozen=True)
 class BoostedOptions:
     """`max_rows` student-weeks are sampled from training, a quarter of that from validation; `monotone` holds the
-    contract's directions; `threads` 0 means all cores."""
+    contract's directions; `threads` 0 means all cores.
+    """
 
     rounds: int = 500
     patience: int = 40
@@ -144,14 +145,10 @@ class Boosted:
             # Without a label to stop on, a fixed modest number of trees.
             return lgb.train(parameters, dataset, num_boost_round=min(options.rounds, 150))
         stop = lgb.early_stopping(options.patience, verbose=False)
-        return lgb.train(
-            parameters, dataset, num_boost_round=options.rounds, valid_sets=[check], callbacks=[stop]
-        )
+        return lgb.train(parameters, dataset, num_boost_round=options.rounds, valid_sets=[check], callbacks=[stop])
 
 
-def _dataset(
-    rows: NDArray[np.float32], steps: LabelledSteps, task: str, reference: lgb.Dataset | None = None
-) -> Any:
+def _dataset(rows: NDArray[np.float32], steps: LabelledSteps, task: str, reference: lgb.Dataset | None = None) -> Any:
     """The labelled rows as a LightGBM data set; None for a validation set without both classes."""
     known = steps.known(task)
     labels = steps.labels[task][known]
