@@ -18,8 +18,10 @@ from pyarrow import csv as arrow_csv
 from edupulse_ml.connectors.validation import Problem, RawRows
 
 BLOCK_BYTES: Final = 8 * 2**20
-MAX_LINE_BYTES: Final = 1 * 2**20
+MAX_LINE_BYTES: Final = 128 * 2**10
+"""No longer than what Python's csv module takes as one field."""
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
+_OVERSIZE: Final = "the line is longer than 128 KiB"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def read_header(path: Path) -> list[str]:
     if not line.strip():
         raise UnreadableHeaderError("the file has no header line")
     if len(line) == MAX_LINE_BYTES:
-        raise UnreadableHeaderError("the header line is longer than 1 MiB; is this a CSV file?")
+        raise UnreadableHeaderError("the header line is longer than 128 KiB; is this a CSV file?")
     try:
         text = line.removeprefix(_UTF8_MARK).decode("utf-8")
     except UnicodeDecodeError:
@@ -126,7 +128,7 @@ class _BlockParser:
 
     def parse(self, lines: _Lines) -> CsvBlock:
         numbers = np.arange(lines.first, lines.first + lines.count, dtype=np.int64)
-        problems = [Problem(line, "", "the line is longer than 1 MiB") for line in lines.oversize]
+        problems = [Problem(line, "", _OVERSIZE) for line in lines.oversize]
         parsed = self._parse_exactly(lines.data, lines.count) if _is_plain(lines.data) else None
         if parsed is None:
             parsed, numbers, bad = self._parse_carefully(lines)
@@ -188,6 +190,8 @@ class _BlockParser:
 
     def _fault(self, line: bytes) -> str | None:
         """Why a line is no row, or None."""
+        if len(line) > MAX_LINE_BYTES:
+            return _OVERSIZE
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError:
@@ -203,14 +207,17 @@ class _BlockParser:
 
 
 def _is_plain(data: bytes) -> bool:
-    """Whether a block may go through Arrow as it is: UTF-8, no NUL, carriage returns at line ends only."""
+    """Whether a block may go through Arrow as it is: UTF-8, no NUL, carriage returns at line ends only, no line that
+    is too long.
+    """
     if b"\0" in data or data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
         return False
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    return True
+    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    return int(np.diff(ends, prepend=-1, append=len(data)).max()) - 1 <= MAX_LINE_BYTES
 
 
 def _fields(text: str) -> list[str] | None:

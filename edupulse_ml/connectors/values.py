@@ -196,8 +196,11 @@ def _cast_typed(kind: ColumnKind, written: pa.Array, target: pa.DataType, rules:
         return _wall_to_utc(_cast_each(written, pa.timestamp("us")), rules.zone)
     if kind == "moment" and pa.types.is_date(written.type):
         return _wall_to_utc(written.cast(pa.timestamp("us")), rules.zone)
+    if kind == "date" and is_moment and written.type.tz is None:
+        days = _cast_each(written, target)
+        return pc.if_else(pc.equal(days.cast(written.type), written), days, None)
     fits = {
-        "date": pa.types.is_date(written.type) or (is_moment and written.type.tz is None),
+        "date": pa.types.is_date(written.type),
         "moment": is_moment,
         "boolean": pa.types.is_boolean(written.type),
         "integer": pa.types.is_integer(written.type) or pa.types.is_floating(written.type),
