@@ -15,15 +15,15 @@ class Engagement:
     on_ability: float = 0.40
     on_school_climate: float = 0.9
     on_poverty: float = -0.22
-    level_sd: float = 0.55
-    level_walk_sd: float = 0.065
-    level_pull: float = 0.012
+    level_sd: float = 0.40
+    level_walk_sd: float = 0.17
+    level_pull: float = 0.018
     persistence: float = 0.86
-    weekly_sd: float = 0.25
-    on_shock: float = -0.20
+    weekly_sd: float = 0.20
+    on_shock: float = -0.12
     summer_weeks: int = 10
-    shock_rate: float = 0.013
-    shock_decay: float = 0.88
+    shock_rate: float = 0.014
+    shock_decay: float = 0.93
     support_gain: float = 0.3
     support_weeks: int = 8
     support_uptake: float = 0.3
@@ -33,7 +33,7 @@ class Engagement:
 class Hazard:
     """Weekly log-odds of leaving (science.md 7.3). No group membership appears here."""
 
-    base: float = -8.45
+    base: float = -9.90
     on_engagement: float = -0.85
     engagement_cap: float = 1.2
     on_ability: float = -0.25
@@ -48,7 +48,7 @@ class Hazard:
     on_suspension: float = 0.7
     frailty_sd: float = 0.7
     season: float = 0.15
-    involved_weekly: float = 0.00009
+    involved_weekly: float = 0.00010
     summer_weeks: float = 4.0
 
 
@@ -56,7 +56,7 @@ class Hazard:
 class Attendance:
     """Daily absence: disengagement (excused or not), illness (always excused), suspension."""
 
-    base: float = -3.45
+    base: float = -3.50
     on_engagement: float = -0.62
     on_shock: float = 0.25
     week_sd: float = 0.65
@@ -69,8 +69,8 @@ class Attendance:
     illness_winter: float = 0.8
     illness_continues: float = 0.50
     health_shape: float = 0.8
-    unexcused_base: float = -0.05
-    unexcused_trend: float = 1.05
+    unexcused_base: float = -0.78
+    unexcused_trend: float = 0.95
     unexcused_on_engagement: float = -0.45
     tardy_base: float = -3.2
     tardy_on_engagement: float = -0.5
@@ -84,18 +84,19 @@ class Coursework:
     """Items, submission and scores. A missing item counts as `missing_counts_as` in the final mark."""
 
     item_chance: float = 0.78
-    base: float = 83.0
-    on_ability: float = 6.0
-    on_engagement: float = 4.0
-    course_sd: float = 4.5
+    base: float = 95.5
+    on_ability: float = 3.6
+    on_engagement: float = 3.0
+    course_sd: float = 8.5
     noise_sd: float = 9.0
     missing_base: float = -2.75
-    missing_on_engagement: float = -0.85
+    missing_on_engagement: float = -1.0
+    missing_course_sd: float = 0.7
     missing_when_absent: float = 0.8
     late_base: float = -2.3
     late_on_engagement: float = -0.5
     late_penalty: float = 4.0
-    missing_counts_as: float = 40.0
+    missing_counts_as: float = 30.0
     pass_mark: float = 60.0
     credits_per_course_term: float = 0.5
 
@@ -104,12 +105,12 @@ class Coursework:
 class Discipline:
     """Behaviour, who is reported for it, and what follows. Group factors act on the last two only."""
 
-    behaviour_rate: float = 0.0150
-    on_externalising: float = 0.85
+    behaviour_rate: float = 0.0034
+    on_externalising: float = 1.8
     on_engagement: float = -0.40
     on_school_climate: float = -0.6
     objective_share: float = 0.25
-    oss_given_major: float = 0.21
+    oss_given_major: float = 0.22
     iss_given_major: float = 0.26
     detention_share: float = 0.5
 

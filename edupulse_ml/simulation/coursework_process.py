@@ -100,6 +100,7 @@ def hand_in(
     missing_logit = (
         COURSEWORK.missing_base
         + COURSEWORK.missing_on_engagement * engaged
+        - COURSEWORK.missing_course_sd * people.course_effect
         + COURSEWORK.missing_when_absent * np.minimum(days_absent, 4)[:, None] / 2
     )
     handed_in = due & attending[:, None] & (rng.random(shape) >= probability(missing_logit))

@@ -48,10 +48,12 @@ class EngagementState:
 
 def new_state(people: People, rng: np.random.Generator) -> EngagementState:
     """Everyone's engagement before the first school year, after a burn-in so that no drift is seen at the start."""
+    wandered = ENGAGEMENT.level_walk_sd / np.sqrt(2 * ENGAGEMENT.level_pull)
+    level = people.engagement_level + wandered * rng.normal(size=people.n_people)
     state = EngagementState(
-        level=people.engagement_level.copy(),
+        level=level,
         home_level=people.engagement_level.copy(),
-        value=people.engagement_level.copy(),
+        value=level.copy(),
         shock=np.zeros(people.n_people),
         support_weeks_left=np.zeros(people.n_people, dtype=np.int64),
     )

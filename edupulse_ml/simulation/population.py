@@ -20,7 +20,7 @@ _SUBJECTIVE_REPORTING: Final = np.array([0.85, 1.05, 1.85, 0.45, 1.15, 1.3])
 _OBJECTIVE_REPORTING: Final = np.array([0.95, 1.0, 1.2, 0.7, 1.0, 1.05])
 _SANCTION: Final = np.array([0.80, 1.05, 1.45, 0.60, 1.1, 1.2])
 _GRADE_SHARES: Final = (0.272, 0.255, 0.240, 0.233)
-_NEW_NINTH_SHARE: Final = 0.262
+_NEW_NINTH_SHARE: Final = 0.25
 FIRST_GRADE: Final = 9
 LAST_GRADE: Final = 12
 _ID_SPACE: Final = 90_000_000
@@ -119,15 +119,16 @@ def build_people(plan: DistrictPlan, schools: Schools, *, school: int, weeks_per
     female = rng.random(n) < 0.487
     english_learner = rng.random(n) < np.where(np.isin(race, (1, 3)), 0.25, 0.03)
     special_education = rng.random(n) < np.where(female, 0.11, 0.17)
-    over_age = (rng.random(n) < MOVEMENT.retained_over_age * np.exp(-0.6 * ability)).astype(np.int64)
+    years_before = start_grade - FIRST_GRADE
+    held_back = MOVEMENT.retained_over_age * (1 + 0.4 * years_before) * np.exp(-0.6 * ability)
+    over_age = (rng.random(n) < held_back).astype(np.int64)
     level = (
         ENGAGEMENT.on_ability * ability
         + ENGAGEMENT.on_school_climate * schools.climate[school]
         + ENGAGEMENT.on_poverty * (poor - 0.5)
         + ENGAGEMENT.level_sd * rng.normal(size=n)
     )
-    years_before = start_grade - FIRST_GRADE
-    deficit = 0.5 * rng.poisson(np.clip(1.1 * np.exp(-0.9 * level - 0.4 * ability), 0, 6) * 0.55 * years_before)
+    deficit = 0.5 * rng.poisson(np.clip(1.6 * np.exp(-0.9 * level - 0.4 * ability), 0, 6) * 0.55 * years_before)
     nominal_birth = np.array([day_number(date(plan.opening_year - 15, 9, 1))] * n)
     birth_day = (
         nominal_birth
