@@ -6,10 +6,11 @@ from datetime import date, timedelta
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.weeks import day_from_number, day_number, monday_of
+from edupulse_ml.core.weeks import day_number, monday_of
 from edupulse_ml.simulation.settings import DistrictPlan
 
 Int32 = NDArray[np.int32]
+Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 WEEKDAYS = 5
@@ -21,12 +22,14 @@ _SILENT_MONTH_DAYS = 30
 class SchoolYear:
     """One school year of all S schools over W calendar weeks, Monday to Friday.
 
-    `weeks` [W] are Mondays (day numbers), holiday weeks included. `is_instructional` [S, W, 5].
+    `weeks` [W] are Mondays (day numbers), holiday weeks included. `planned` [W, 5] is what was announced in August,
+    `is_instructional` [S, W, 5] what took place after snow.
     Weeks from `second_term_week` on belong to the second term.
     """
 
     school_year: int
     weeks: Int32
+    planned: Bool
     is_instructional: Bool
     second_term_week: int
 
@@ -55,6 +58,14 @@ class SchoolYear:
     def term_last_day(self, term: int) -> int:
         """Last weekday of a term."""
         return self.last_day if term else int(self.weeks[self.second_term_week]) - 3
+
+    def instructional_on(self, days: Int64, *, school: int, last_day: int | None) -> Bool:
+        """Which of these days, all within the year, have school; closures after `last_day` are not foreseen."""
+        week, weekday = (days - self.first_day) // 7, (days - self.first_day) % 7
+        happened = self.is_instructional[school][week, np.minimum(weekday, WEEKDAYS - 1)]
+        announced = self.planned[week, np.minimum(weekday, WEEKDAYS - 1)]
+        foreseen = happened if last_day is None else np.where(days <= last_day, happened, announced)
+        return foreseen & (weekday < WEEKDAYS)
 
     def sees_break_after(self) -> Bool:
         """[S, W, 5]: the last instructional day before two or more weekdays without school."""
@@ -110,7 +121,7 @@ def _school_year(year: int, *, schools: int, rng: np.random.Generator) -> School
     is_instructional[closed_all_week, snow_week] = False
     is_instructional[~closed_all_week, snow_week, :2] = False
     second_term = (monday_of(date(year + 1, 1, 19)) - first).days // 7
-    return SchoolYear(year, weeks, is_instructional, second_term)
+    return SchoolYear(year, weeks, common, is_instructional, second_term)
 
 
 def _break_weeks(year: int) -> list[date]:
@@ -139,8 +150,3 @@ def _holidays(year: int) -> list[date]:
 def _nth_weekday(year: int, month: int, *, weekday: int, n: int) -> date:
     first = date(year, month, 1)
     return first + timedelta(days=(weekday - first.weekday()) % 7 + 7 * (n - 1))
-
-
-def dates_of_year(year: SchoolYear) -> list[date]:
-    """Every date from the first to the last day of school, weekends included."""
-    return [day_from_number(number) for number in range(year.first_day, year.last_day + 1)]
