@@ -1,5 +1,6 @@
 """Put the Serve application on a Ray head through its REST API, and wait until it runs."""
 
+import re
 import time
 from collections.abc import Mapping
 from copy import deepcopy
@@ -17,7 +18,9 @@ CONFIG_FILE: Final = Path(__file__).parents[2] / "serve_config.yaml"
 _ROUTE: Final = "/api/serve/applications/"
 _DEPLOY_TIMEOUT_S: Final = 300.0
 _POLL_S: Final = 0.5
-_FAILED: Final = frozenset({"DEPLOY_FAILED", "UNHEALTHY"})
+_DELETE_TIMEOUT_S: Final = 60.0
+_FAILED: Final = "DEPLOY_FAILED"
+_COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
 
 
 class DeployFailedError(DependencyDownError):
@@ -39,6 +42,8 @@ class ServeClient:
         Raises:
             DeployFailedError: an application fails, or does not run in time.
         """
+        if any(application.get("status") == _FAILED for application in self.applications().values()):
+            self._delete_all()  # Serve does not try the same configuration again.
         self._request("PUT", document)
         deadline = time.monotonic() + _DEPLOY_TIMEOUT_S
         names = [str(application["name"]) for application in document["applications"]]
@@ -47,7 +52,7 @@ class ServeClient:
             states = {name: applications.get(name, {}).get("status", "NOT_STARTED") for name in names}
             if all(state == "RUNNING" for state in states.values()):
                 return
-            if _FAILED & set(states.values()) or time.monotonic() > deadline:
+            if _FAILED in states.values() or time.monotonic() > deadline:
                 raise DeployFailedError(self._explain(applications, states), dependency="ray serve")
             time.sleep(_POLL_S)
 
@@ -77,17 +82,29 @@ class ServeClient:
             raise DeployFailedError(msg, dependency="ray serve")
         return response.json() if response.content.startswith(b"{") else {}
 
+    def _delete_all(self) -> None:
+        self._request("DELETE", None)
+        deadline = time.monotonic() + _DELETE_TIMEOUT_S
+        while self.applications() and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+
     def _explain(self, applications: Mapping[str, Any], states: Mapping[str, str]) -> str:
         lines = ["The API does not come up."]
         for name, state in states.items():
             application = applications.get(name, {})
-            lines.append(f"Application {name} is {state}: {application.get('message', '')}".rstrip(": "))
-            for title, deployment in application.get("deployments", {}).items():
-                if deployment.get("status") != "HEALTHY":
-                    lines.append(
-                        f"  {title} is {deployment.get('status')}: {deployment.get('message', '')}".rstrip(": ")
-                    )
+            lines.append(f"Application {name} is {state}. {gist(application.get('message', ''))}".rstrip())
+            lines.extend(
+                f"  {title} is {deployment.get('status')}. {gist(deployment.get('message', ''))}".rstrip()
+                for title, deployment in application.get("deployments", {}).items()
+                if deployment.get("status") != "HEALTHY"
+            )
         return "\n".join([*lines, f"Its logs are in {self.logs}."])
+
+
+def gist(message: str) -> str:
+    """The first and the last line of a message of Ray's, between which a traceback may stand, without colours."""
+    lines = [line.strip() for line in _COLOUR.sub("", message).splitlines() if line.strip()]
+    return " ... ".join(dict.fromkeys([*lines[:1], *lines[-1:]]))
 
 
 def load_config(path: Path = CONFIG_FILE) -> dict[str, Any]:

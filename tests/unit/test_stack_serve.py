@@ -53,7 +53,7 @@ class Dashboard:
 
     def __call__(self, method: str, url: str, *, json: object, headers: dict, **_: object) -> httpx.Response:
         self.requests.append((method, url, json, headers["Authorization"]))
-        if method == "PUT":
+        if method != "GET":
             return httpx.Response(200)
         return httpx.Response(200, json={"applications": self.answers.pop(0)})
 
@@ -65,11 +65,11 @@ def client(monkeypatch) -> ServeClient:
 
 
 def test_deploy_waits_until_the_application_runs(client: ServeClient, monkeypatch) -> None:
-    dashboard = Dashboard({}, {"edupulse": {"status": "DEPLOYING"}}, {"edupulse": {"status": "RUNNING"}})
+    dashboard = Dashboard({}, {}, {"edupulse": {"status": "DEPLOYING"}}, {"edupulse": {"status": "RUNNING"}})
     monkeypatch.setattr(httpx, "request", dashboard)
     client.deploy(DOCUMENT)
     assert dashboard.answers == []
-    assert dashboard.requests[0] == (
+    assert dashboard.requests[1] == (
         "PUT",
         "http://127.0.0.1:8265/api/serve/applications/",
         DOCUMENT,
@@ -84,16 +84,19 @@ def test_a_failed_deployment_says_which_one_and_where_the_logs_are(client: Serve
             "message": "a replica died",
             "deployments": {
                 "Gateway": {"status": "HEALTHY", "message": ""},
-                "RiskModel": {"status": "UNHEALTHY", "message": "no such file"},
+                "RiskModel": {
+                    "status": "UNHEALTHY",
+                    "message": "Three tries.\n\x1b[36mTraceback\x1b[0m\n  x\nOSError: no such file\n",
+                },
             },
         }
     }
-    monkeypatch.setattr(httpx, "request", Dashboard(failed))
+    monkeypatch.setattr(httpx, "request", Dashboard({}, failed))
     with pytest.raises(DeployFailedError) as caught:
         client.deploy(DOCUMENT)
     message = str(caught.value)
     assert "a replica died" in message
-    assert "RiskModel is UNHEALTHY: no such file" in message
+    assert "RiskModel is UNHEALTHY. Three tries. ... OSError: no such file\n" in message
     assert "/logs/serve" in message
     assert "Gateway" not in message
 
@@ -116,3 +119,11 @@ def test_deploy_gives_up_in_time(client: ServeClient, monkeypatch) -> None:
     monkeypatch.setattr(httpx, "request", Dashboard({}, {}, {}))
     with pytest.raises(DeployFailedError, match="edupulse is NOT_STARTED"):
         client.deploy(DOCUMENT)
+
+
+def test_an_application_that_failed_before_is_deployed_afresh(client: ServeClient, monkeypatch) -> None:
+    failed = {"edupulse": {"status": "DEPLOY_FAILED"}}
+    dashboard = Dashboard(failed, failed, {}, {"edupulse": {"status": "RUNNING"}})
+    monkeypatch.setattr(httpx, "request", dashboard)
+    client.deploy(DOCUMENT)
+    assert [request[0] for request in dashboard.requests] == ["GET", "DELETE", "GET", "GET", "PUT", "GET"]
