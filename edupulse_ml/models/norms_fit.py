@@ -25,11 +25,15 @@ N_BANDS: Final = 3
 
 @dataclass(frozen=True)
 class Moments:
-    """Counts, sums and sums of squares of the known values per group and week, each [G, W, V]."""
+    """Counts, sums and sums of squares of the known values per group and week, each [G+1, W, V], smoothed.
+
+    The last group pools all; `overall` [3, V] holds the three sums over everything, unsmoothed.
+    """
 
     count: Float64
     total: Float64
     squares: Float64
+    overall: Float64
 
 
 def grade_index(grade_level: NDArray[np.integer]) -> Int64:
@@ -63,7 +67,8 @@ def moments(values_RV: NDArray[np.floating], *, group: Int64, week: Int64, n_gro
             target[:, :, column] = sums
     for table in (count, total, squares):
         table[n_groups] = table.sum(axis=0)
-    return Moments(*(_smooth(table) for table in (count, total, squares)))
+    overall = np.stack([table[n_groups].sum(axis=0) for table in (count, total, squares)])
+    return Moments(*(_smooth(table) for table in (count, total, squares)), overall)
 
 
 def _smooth(table_GWV: Float64) -> Float64:
@@ -78,9 +83,8 @@ def mean_table(sums: Moments, *, minimum: int) -> Float64:
     """[G+1, W, V] means; a cell with fewer than `minimum` values takes the mean of all groups in that week, then the
     mean of all groups and weeks, then NaN (never observed).
     """
-    pooled = _pooled(sums)
     mean = _ratio(sums.total, sums.count)
-    weekly = np.where(sums.count[-1:] >= minimum, mean[-1:], _ratio(pooled.total, pooled.count))
+    weekly = np.where(sums.count[-1:] >= minimum, mean[-1:], _ratio(sums.overall[1], sums.overall[0]))
     return np.where(sums.count >= minimum, mean, weekly)
 
 
@@ -90,27 +94,21 @@ def deviation_table(sums: Moments, *, minimum: int, floor_share: float) -> Float
     Infinite where a variable was constant or never observed, so that dividing by it removes the variable: nothing
     can have been learned about it.
     """
-    pooled = _pooled(sums)
-    overall = _deviation(pooled)
-    deviation = _deviation(sums)
+    overall = _deviation(*sums.overall)
+    deviation = _deviation(sums.count, sums.total, sums.squares)
     weekly = np.where(sums.count[-1:] >= minimum, deviation[-1:], overall)
     chosen = np.where(sums.count >= minimum, deviation, weekly)
     floored = np.maximum(np.nan_to_num(chosen, nan=0.0), floor_share * np.nan_to_num(overall, nan=0.0))
     return np.where(floored > 1e-6, floored, np.inf)
 
 
-def _pooled(sums: Moments) -> Moments:
-    parts = (table[-1].sum(axis=0)[None, None, :] for table in (sums.count, sums.total, sums.squares))
-    return Moments(*parts)
-
-
 def _ratio(numerator: Float64, denominator: Float64) -> Float64:
     return np.divide(numerator, denominator, out=np.full_like(numerator, np.nan), where=denominator > 0)
 
 
-def _deviation(sums: Moments) -> Float64:
-    mean = _ratio(sums.total, sums.count)
-    variance = _ratio(sums.squares, sums.count) - mean * mean
+def _deviation(count: Float64, total: Float64, squares: Float64) -> Float64:
+    mean = _ratio(total, count)
+    variance = _ratio(squares, count) - mean * mean
     # Rounding leaves a tiny variance where a column is constant.
     negligible = variance <= 1e-9 * np.maximum(mean * mean, 1e-9)
     return np.sqrt(np.where(negligible, 0.0, variance))
