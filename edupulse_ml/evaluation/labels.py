@@ -14,16 +14,13 @@ def evaluation_labels(
 ) -> NDArray[np.int8]:
     """[B] 1 left in the task's interval, 0 known not to have, `LABEL_UNKNOWN` where the row is no fair example.
 
-    As `core.outcomes.task_labels`, and a row must also end its interval by `outcomes.as_of_day`. Without that rule,
-    rows near the end of the data would be examples only if the student left, and every rate would be too high.
-
-    With `shortest_follow_up_days`, an interval that reaches beyond the data ends with the data, for all rows of a
-    cutoff alike, provided that this many days were followed. Ranking is then measured fairly; calibration is not,
-    because the prediction speaks of the longer interval. `outcomes` holds one entry per row.
+    As `core.outcomes.task_labels`, which answers nothing about an interval that reaches beyond the data. With
+    `shortest_follow_up_days` such an interval ends with the data, for all rows of a cutoff alike, provided that this
+    many days were followed: ranking is then measured fairly, calibration is not, because the prediction speaks of the
+    longer interval. `outcomes` holds one entry per row.
     """
     available = np.int64(outcomes.as_of_day) - cutoff_day
     labels = task_labels(outcomes, cutoff_day=cutoff_day, task=task)
-    labels[available < task.end_day] = LABEL_UNKNOWN
     if shortest_follow_up_days is None or shortest_follow_up_days >= task.end_day:
         return labels
     shortened = (available < task.end_day) & (available >= max(shortest_follow_up_days, task.start_day + 1))

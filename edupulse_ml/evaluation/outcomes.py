@@ -140,10 +140,8 @@ def eligible_steps(
 
     A step is kept if its cutoff is before the student's last attended day (the terminal-absence rule, science.md
     2.5.2, which drops the weeks after the event too), not after the end of follow-up, and at least
-    `min_follow_up_days` before `outcomes.as_of_day`. Ask for as many days as the longest question is long wherever
-    models learn yes or no: near the end of follow-up only the leavers' answers are known, and a model that learns
-    from those alone learns too high a risk. `within` [N, S] (of a split), `school_years` and the two weeks (Mondays,
-    both inclusive) narrow the choice.
+    `min_follow_up_days` before `outcomes.as_of_day`. `within` [N, S] (of a split), `school_years` and the two weeks
+    (Mondays, both inclusive) narrow the choice.
     """
     cutoff = block.week.astype(np.int64) + CUTOFF_DAYS_AFTER_MONDAY
     keep = block.week != PAD

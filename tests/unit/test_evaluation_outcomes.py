@@ -104,6 +104,14 @@ def test_the_first_of_two_events_counts() -> None:
     assert outcome(rows, "2024-12-01")[0] == day("2023-01-09")
 
 
+def test_of_two_enrolments_that_end_together_neither_outlasts_the_other() -> None:
+    left = ("2023-09-04", "2024-02-20", "dropout", "2024-02-19", "2024-02-20")
+    moved = ("2023-09-11", "2024-02-20", "transfer_out", "2024-02-19", "2024-02-20")
+    back = ("2025-01-06", None, None, None, "2025-01-06")
+    for rows in (exits(left, moved, back), exits(moved, left, back)):
+        assert outcome(rows, "2025-02-01")[0] == day("2024-02-19")
+
+
 @pytest.mark.parametrize(
     "code", ["graduated", "transfer_out", "ged_transfer", "deceased", "long_illness", "emigrated", "failed"]
 )
