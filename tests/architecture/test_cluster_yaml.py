@@ -1,0 +1,58 @@
+"""`cluster.yaml` against Ray's own schema, without a cloud."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
+
+CONFIG = Path(__file__).parents[2] / "cluster.yaml"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> dict[str, Any]:
+    return yaml.safe_load(CONFIG.read_text())
+
+
+def test_ray_accepts_it(cluster: dict[str, Any]) -> None:
+    validate_config(prepare_config(deepcopy(cluster)))
+
+
+def test_a_misspelt_key_is_refused(cluster: dict[str, Any]) -> None:
+    wrong = deepcopy(cluster)
+    wrong["available_node_types"]["head"]["max_worker"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        validate_config(prepare_config(wrong))
+
+
+def test_nothing_is_scheduled_on_the_head(cluster: dict[str, Any]) -> None:
+    assert cluster["head_node_type"] == "head"
+    assert cluster["available_node_types"]["head"]["resources"]["CPU"] == 0
+    assert "--num-cpus=0" in cluster["head_start_ray_commands"][-1]
+
+
+def test_there_are_workers_with_and_without_a_gpu(cluster: dict[str, Any]) -> None:
+    types = cluster["available_node_types"]
+    assert "GPU" not in types["cpu_worker"]["resources"]
+    assert types["gpu_worker"]["resources"]["GPU"] >= 1
+    assert sum(kind["max_workers"] for kind in types.values()) <= cluster["max_workers"]
+    assert types["cpu_worker"]["min_workers"] >= 2
+
+
+def test_every_node_starts_with_the_same_environment(cluster: dict[str, Any]) -> None:
+    def exports(command: str) -> list[str]:
+        return [part.strip() for part in command.split(";") if not part.strip().startswith("ray start")]
+
+    head, worker = cluster["head_start_ray_commands"][-1], cluster["worker_start_ray_commands"][-1]
+    assert exports(head) == exports(worker)
+    assert "RAY_AUTH_MODE=token" in head
+    assert ". /etc/edupulse/environment" in head
+
+
+def test_no_secret_is_in_the_file() -> None:
+    text = CONFIG.read_text()
+    assert "postgresql://" not in text
+    assert "EDUPULSE_TOKEN=" not in text
