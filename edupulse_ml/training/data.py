@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_ml.core.errors import NotEnoughDataError
-from edupulse_ml.core.outcomes import LABEL_UNKNOWN, Task, hazard_targets
+from edupulse_ml.core.outcomes import Task, hazard_targets
 from edupulse_ml.core.sequences import FeatureBlock, Float32
 from edupulse_ml.models.inputs import InputNorms, ModelInputs
 from edupulse_ml.models.labels import labelled_steps
@@ -108,7 +108,7 @@ def prepare_training(
     """Standardise both cohorts with the norms of the first; `task` is the one that training is stopped by.
 
     Raises:
-        NotEnoughDataError: no event, or no known hazard interval, in training.
+        NotEnoughDataError: no event in training, or no eligible student-week in validation.
     """
     block = train.block
     target, weight = _targets(train)
@@ -118,6 +118,9 @@ def prepare_training(
         msg = "There is no event in the training cohort's followed-up weeks: nothing can be learned from it; take a longer follow-up or an earlier cohort."
         raise NotEnoughDataError(msg)
     held_out = labelled_steps(validation, tasks=[task], max_rows=options.validation_rows, seed=options.seed)
+    if not len(held_out.student):
+        msg = "The validation cohort has no eligible student-week: check its dates."
+        raise NotEnoughDataError(msg)
     rows = labelled_rows(validation, student=held_out.student, step=held_out.step, window_weeks=options.window_weeks)
     inputs = norms.prepare(rows.batch)
     validation_target, validation_known = hazard_targets(rows.outcomes, cutoff_day=rows.cutoff_day)
@@ -135,7 +138,7 @@ def prepare_training(
         validation_aux=inputs.aux,
         validation_context=inputs.context,
         validation_length=inputs.length,
-        validation_label=held_out.labels[task.name] if len(held_out.student) else np.zeros(0, np.int8) + LABEL_UNKNOWN,
+        validation_label=held_out.labels[task.name],
         validation_target=validation_target,
         validation_known=validation_known,
     )

@@ -100,8 +100,6 @@ def validate(network: RiskNet, prepared: PreparedTraining, *, task: Task, device
         engine.run(prepared.validation_inputs(slice(at, at + ROWS_PER_RUN))).logits
         for at in range(0, rows, ROWS_PER_RUN)
     ]
-    if not runs:
-        return ValidationMetrics(loss=0.0, average_precision=np.nan, roc_auc=np.nan, mean_score=np.nan)
     logits = np.concatenate(runs)
     known = np.array(prepared.validation_known)
     target = np.array(prepared.validation_target)

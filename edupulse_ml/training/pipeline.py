@@ -168,9 +168,6 @@ def _score_cohort(
     network: RiskNet, norms: InputNorms, data: TrainingData, *, tasks: Sequence[Task], options: TrainingOptions
 ) -> _ScoredCohort:
     steps = labelled_steps(data, tasks=tasks, max_rows=options.calibration_rows, seed=options.seed)
-    if not len(steps.student):
-        msg = "The calibration cohort has no eligible student-week: check its dates."
-        raise NotEnoughDataError(msg)
     engine = TorchEngine(network)
     hazards: list[np.ndarray] = []
     for at in range(0, len(steps.student), ROWS_PER_RUN):

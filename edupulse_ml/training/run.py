@@ -31,7 +31,8 @@ class FitResult:
 
     def network(self, options: TrainingOptions) -> RiskNet:
         """The network with the best weights, ready to score."""
-        network = RiskNet(options.network)
+        with torch.random.fork_rng(devices=[]):
+            network = RiskNet(options.network)
         network.load_state_dict(self.weights)
         return network.eval()
 
@@ -69,7 +70,7 @@ class TrainingRun:
             self._network.parameters(), lr=options.learning_rate, weight_decay=options.weight_decay
         )
         self._average = WeightAverage(self._network, decay=options.ema_decay)
-        self._averaged = RiskNet(options.network).to(self._device)
+        self._averaged = copy.deepcopy(self._network)
         self._best = copy.deepcopy(self._average.weights)
         self._best_score, self._best_epoch = float("-inf"), 0
         self._history: list[dict[str, float]] = []

@@ -24,7 +24,11 @@ from tests.fakes.training_data import make_training_data
 TASKS = (risk_task(), EARLY_TASK)
 WINDOW = 8
 SMALL = TrainingOptions(
-    allow_small=True, epochs=2, validation_rows=300, batch_size=64, network=RiskNetConfig(hidden=8, attention=8, fusion=8)
+    allow_small=True,
+    epochs=2,
+    validation_rows=300,
+    batch_size=64,
+    network=RiskNetConfig(hidden=8, attention=8, fusion=8),
 )
 
 MAKERS = {

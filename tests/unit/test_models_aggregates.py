@@ -35,7 +35,7 @@ def test_every_statistic_equals_the_oracle(data):
     for _ in range(300):
         b, f = rng.integers(len(student)), rng.integers(42)
         expected = oracle(z[b, : batch.length[b]], f)
-        np.testing.assert_allclose(rows[b, f : 210 : 42], expected, atol=2e-4)
+        np.testing.assert_allclose(rows[b, f:210:42], expected, atol=2e-4)
 
 
 def test_masks_context_and_length_follow(data):
