@@ -135,23 +135,22 @@ class _Reader:
         size = max(self._path.stat().st_size, 1)
         for block in read_blocks(self._path, header, known, block_bytes=self._chunk_size.csv_bytes):
             self._tally.rows_read += block.rows_seen
-            self._reject(block.problems)
-            yield from self._validated(block.rows)
+            yield from self._validated(block.rows, block.problems)
             self._tell(block.bytes_read / size)
 
     def _parquet_chunks(self, known: Sequence[str]) -> Iterator[pa.Table]:
         try:
             for batch in read_batches(self._path, known, batch_rows=self._chunk_size.parquet_rows):
                 self._tally.rows_read += len(batch.rows.lines)
-                yield from self._validated(batch.rows)
+                yield from self._validated(batch.rows, ())
                 self._tell(batch.share_read)
         except UnreadableParquetError as error:
             self._tally.rows_read += 1
             self._reject([Problem(error.row, error.column, str(error))])
 
-    def _validated(self, rows: RawRows) -> Iterator[pa.Table]:
+    def _validated(self, rows: RawRows, line_problems: Sequence[Problem]) -> Iterator[pa.Table]:
         checked = validate(self._table, rows, self._rules)
-        self._reject(checked.problems)
+        self._reject(sorted([*line_problems, *checked.problems], key=lambda problem: problem.line))
         if checked.rows.num_rows:
             yield checked.rows
 

@@ -36,7 +36,9 @@ class Problem:
 
 @dataclass(frozen=True)
 class Validated:
-    """The canonical chunk and what was left out of it: one problem per bad row, the first in column order."""
+    """The canonical chunk and what was left out of it: one problem per bad row, the first in column order;
+    in no order of rows.
+    """
 
     rows: pa.Table
     problems: Sequence[Problem]
@@ -72,8 +74,7 @@ def validate(table: Table, raw: RawRows, rules: ReadingRules) -> Validated:
             ledger.reject(found.rows, found.column, found.reason)
     if ledger.bad.any():
         rows = rows.filter(pa.array(~ledger.bad))
-    problems = sorted(ledger.problems, key=lambda problem: problem.line)
-    return Validated(with_conclusions(table, rows, rules.zone), problems)
+    return Validated(with_conclusions(table, rows, rules.zone), ledger.problems)
 
 
 def _column_values(column: Column, raw: RawRows, rules: ReadingRules, ledger: _Ledger) -> pa.Array:
