@@ -80,7 +80,6 @@ def test_every_model_answers_every_question(report: EvaluationReport) -> None:
     assert [task.name for task in report.tasks] == ["lead60", "within60", "any", "withdrawn_or_fail"]
     assert {"gru", "base_rate", "chronic_absence", "abc_rule", "logistic", "lightgbm"} <= set(report.models)
     assert report.landmarks == tuple(f"day {day}" for day in LANDMARK_DAYS)
-    assert report.figure("auc", model="base_rate", task="any", landmark="day 28").value == 0.5
     for model in ("lightgbm", "logistic"):
         auc = report.figure("auc", model=model, task="withdrawn_or_fail").value
         assert auc is not None
