@@ -1,0 +1,89 @@
+"""Work on time, in time and how well: features G9 to G12 and G15, from single graded items.
+
+An item is *handed in* once it is submitted, or once a score above 0 is posted for it (work done in class has no
+submission date). A posted 0 without a submission is a zero given for missing work.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from features.facts import Facts, StepSums, facts_of
+from features.grade_versions import SCORE_UNIT, GradeVersions
+from features.ragged import Bools, Floats, Ints, ratio
+from features.steps import Steps
+
+MIN_ITEMS = 3
+MIN_SCORES_FOR_SD = 4
+SUBMISSION_CAP_WEEKS = 8
+
+
+@dataclass(frozen=True)
+class AssignmentBlock:
+    """Columns of shape [R]. `is_known`: an item fell due or was posted in the last 8 steps."""
+
+    missing_rate: Floats
+    late_rate: Floats
+    score_mean: Floats
+    score_sd: Floats
+    weeks_since_submission: Floats
+    items_due_4wk: Ints
+    is_known: Bools
+
+
+def assignment_features(grades: GradeVersions, steps: Steps) -> AssignmentBlock:
+    """All columns that are made of single items."""
+    due = _due(grades, steps, since=None).total()
+    handed_in = _due(grades, steps, since=grades.handed_in_row).total().window(0, 3)
+    submitted = _due(grades, steps, since=grades.submitted_row)
+    n_submitted = submitted.total().window(0, 3)
+    n_late = submitted.total(grades.is_late.astype(np.int64)).window(0, 3)
+    due_4wk = due.window(0, 3)
+    submissions = facts_of(steps, grades.versions, row=grades.submitted_row, keep=grades.submission_counts).total()
+    posted = facts_of(steps, grades.versions, row=grades.posted_row, keep=grades.score_counts).total()
+    mean, sd = _scores(grades, steps)
+    return AssignmentBlock(
+        missing_rate=np.where(due_4wk >= MIN_ITEMS, ratio(due_4wk - handed_in, due_4wk), np.nan),
+        late_rate=np.where(n_submitted >= MIN_ITEMS, ratio(n_late, n_submitted), np.nan),
+        score_mean=mean,
+        score_sd=sd,
+        weeks_since_submission=_weeks_since_submission(submissions, due, steps),
+        items_due_4wk=due_4wk,
+        is_known=(due.window(0, 7) > 0) | (posted.window(0, 7) > 0),
+    )
+
+
+def _due(grades: GradeVersions, steps: Steps, *, since: Ints | None) -> Facts:
+    """Items at the step they fall due, counted from the row `since`."""
+    return facts_of(steps, grades.versions, row=grades.due_row, start=since, keep=grades.due_counts)
+
+
+def _scores(grades: GradeVersions, steps: Steps) -> tuple[Floats, Floats]:
+    """Mean of the scores of 4 steps weighted by points (carried up to 4 steps), and SD of those of 8 steps."""
+    given_for_work = np.where(grades.score > 0, grades.posted_row, grades.submitted_row)
+    scores = facts_of(steps, grades.versions, row=grades.posted_row, start=given_for_work, keep=grades.score_counts)
+    weighted, points = scores.total(grades.score * grades.points), scores.total(grades.points)
+    sum_4wk, points_4wk = weighted.window(0, 3), points.window(0, 3)
+    for lag in range(4, 8):
+        empty = points_4wk == 0
+        sum_4wk = np.where(empty, weighted.lag(lag), sum_4wk)
+        points_4wk = np.where(empty, points.lag(lag), points_4wk)
+    count = scores.total().window(0, 7)
+    total = scores.total(grades.score).window(0, 7)
+    squares = scores.total(grades.score * grades.score).window(0, 7)
+    variance = ratio(count * squares - total * total, count * count)
+    sd = np.sqrt(np.where(count >= MIN_SCORES_FOR_SD, variance, np.nan)) / SCORE_UNIT
+    return ratio(sum_4wk, points_4wk * SCORE_UNIT), sd
+
+
+def _weeks_since_submission(submissions: StepSums, due: StepSums, steps: Steps) -> Floats:
+    since = np.minimum(steps.weeks_into_year + 1, SUBMISSION_CAP_WEEKS)
+    found = np.zeros(steps.n_rows, dtype=np.bool_)
+    owed = np.zeros(steps.n_rows, dtype=np.int64)
+    for lag in range(SUBMISSION_CAP_WEEKS):
+        here = submissions.lag(lag) > 0
+        since = np.where(here & ~found, lag, since)
+        found |= here
+        owed += np.where(lag < since, np.where(found, 0, due.lag(lag)), 0)
+    has_items = (submissions.year_to_date() > 0) | (due.year_to_date() > 0)
+    return np.where(has_items, np.where(owed > 0, since, 0), np.nan)

@@ -1,0 +1,62 @@
+"""Versions of graded items in terms of rows, shared by the course and the assignment features."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edupulse_ml.core.records import GradeEvents
+from features.facts import Versions, versions_of
+from features.ragged import Bools, Ints
+from features.steps import Steps
+
+SCORE_UNIT = 1000
+"""Scores are kept in thousandths of a percentage point and points in thousandths, as integers."""
+
+
+@dataclass(frozen=True)
+class GradeVersions:
+    """One entry per version. A row equal to the version's `end` means "never"."""
+
+    versions: Versions
+    due_row: Ints
+    due_counts: Bools
+    """The item falls due in the student's first step or later."""
+    submitted_row: Ints
+    submission_counts: Bools
+    posted_row: Ints
+    score_counts: Bools
+    """A score is posted, in the student's first step or later."""
+    handed_in_row: Ints
+    is_late: Bools
+    score: Ints
+    points: Ints
+
+
+def grade_versions(events: GradeEvents, steps: Steps) -> GradeVersions:
+    """The rows at which each version's item falls due, is submitted and is scored."""
+    versions = versions_of(
+        steps, student=events.student, known_day=events.known_day, superseded_day=events.superseded_day
+    )
+    student = versions.student
+    has_score = ~np.isnan(events.score_pct)
+    posted_row = np.where(has_score, steps.at_or_after(student, events.posted_day), versions.end)
+    submitted_row = steps.at_or_after(student, events.submitted_day)
+    score = _thousandths(np.where(has_score, events.score_pct, 0.0))
+    due_row = steps.at_or_after(student, events.due_day)
+    return GradeVersions(
+        versions=versions,
+        due_row=due_row,
+        due_counts=steps.begins_before(student, events.due_day) & (due_row < versions.end),
+        submitted_row=submitted_row,
+        submission_counts=steps.begins_before(student, events.submitted_day) & (submitted_row < versions.end),
+        posted_row=posted_row,
+        score_counts=has_score & steps.begins_before(student, events.posted_day) & (posted_row < versions.end),
+        handed_in_row=np.where(score > 0, np.minimum(submitted_row, posted_row), submitted_row),
+        is_late=events.submitted_day > events.due_day,
+        score=score,
+        points=_thousandths(np.where(np.isnan(events.points_weight), 1.0, events.points_weight)),
+    )
+
+
+def _thousandths(values: np.ndarray) -> Ints:
+    return np.rint(values.astype(np.float64) * SCORE_UNIT).astype(np.int64)

@@ -1,0 +1,82 @@
+"""Ragged ranges, disjoint intervals and slopes: array operations without a loop over students."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ints = NDArray[np.integer]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+
+def expand_ranges(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
+    """All members of the half-open ranges: (which range, member), ranges in order. Empty where stop <= start."""
+    length = np.maximum(stop - start, 0)
+    source = np.repeat(np.arange(len(start)), length)
+    shift = start - (np.cumsum(length) - length)
+    return source, np.arange(len(source)) + shift[source]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """Half-open intervals [start, stop) of rows, each about one `key`."""
+
+    key: Ints
+    start: Ints
+    stop: Ints
+
+
+def merge_intervals(intervals: Intervals) -> Intervals:
+    """The union per key: intervals that overlap or touch become one. Sorted by key, then start."""
+    if not len(intervals.key):
+        return intervals
+    order = np.lexsort((intervals.start, intervals.key))
+    key, start, stop = intervals.key[order], intervals.start[order], intervals.stop[order]
+    step = int(stop.max()) + 1
+    group = np.concatenate(([0], np.cumsum(key[1:] != key[:-1])))
+    reach = np.maximum.accumulate(stop + group * step) - group * step
+    opens = np.ones(len(key), dtype=np.bool_)
+    opens[1:] = (key[1:] != key[:-1]) | (start[1:] > reach[:-1])
+    first = np.flatnonzero(opens)
+    last = np.append(first[1:], len(key)) - 1
+    return Intervals(key[first], start[first], reach[last])
+
+
+def dense_codes(key: Ints, *, space: int) -> tuple[Ints, Ints]:
+    """Code 0.. of each key in rising order of the keys, and the distinct keys. Keys lie in 0..space-1."""
+    if space <= 16 * len(key) + 65_536:
+        present = np.zeros(space, dtype=np.bool_)
+        present[key] = True
+        distinct = np.flatnonzero(present)
+        code = np.empty(space, dtype=np.int64)
+        code[distinct] = np.arange(len(distinct))
+        return code[key], distinct
+    distinct, code = np.unique(key, return_inverse=True)
+    return code, distinct
+
+
+def ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> Floats:
+    """`numerator / denominator`, NaN where the denominator is 0."""
+    out = np.full(len(denominator), np.nan)
+    np.divide(numerator, denominator, out=out, where=np.asarray(denominator != 0))
+    return out
+
+
+def slope_over_lags(series: Iterable[tuple[Floats, Bools]], *, min_points: int) -> Floats:
+    """Ordinary least squares slope per step. `series` gives, for lag 0, 1, 2, ..., the values that many steps back
+    and where they exist. NaN with fewer than `min_points` values (at least 2).
+    """
+    count = sum_x = sum_xx = sum_y = sum_xy = np.float64(0)
+    for lag, (value, exists) in enumerate(series):
+        present = exists.astype(np.float64)
+        y = np.where(exists, value, 0.0)
+        count = count + present
+        sum_x = sum_x - lag * present
+        sum_xx = sum_xx + lag * lag * present
+        sum_y = sum_y + y
+        sum_xy = sum_xy - lag * y
+    enough = count >= min_points
+    spread = np.where(enough, count * sum_xx - sum_x * sum_x, 1.0)
+    return np.where(enough, (count * sum_xy - sum_x * sum_y) / spread, np.nan)
