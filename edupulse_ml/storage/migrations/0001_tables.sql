@@ -112,7 +112,7 @@ CREATE TABLE districts (
 
 CREATE TABLE schools (
     school_key integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     school_id text NOT NULL,
     name text,
     records_tardies boolean NOT NULL DEFAULT true,
@@ -121,7 +121,7 @@ CREATE TABLE schools (
 COMMENT ON COLUMN schools.school_key IS 'Its order within a district is the position of the school in feature blocks.';
 
 CREATE TABLE calendar (
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     school_key integer NOT NULL REFERENCES schools,
     date date NOT NULL,
     is_instructional boolean NOT NULL,
@@ -133,7 +133,7 @@ CREATE TABLE calendar (
 
 CREATE TABLE students (
     student_key bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     student_id text NOT NULL,
     person_id text,
     birth_date date,
@@ -141,7 +141,7 @@ CREATE TABLE students (
 );
 
 CREATE TABLE student_audit_attributes (
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     student_key bigint NOT NULL REFERENCES students,
     attribute text NOT NULL,
     value text NOT NULL,
@@ -150,7 +150,7 @@ CREATE TABLE student_audit_attributes (
 COMMENT ON TABLE student_audit_attributes IS 'Read by the fairness audit only; never a model input.';
 
 CREATE TABLE enrollments (
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     student_key bigint NOT NULL REFERENCES students,
     school_key integer NOT NULL REFERENCES schools,
     grade_level smallint NOT NULL,
@@ -168,7 +168,7 @@ CREATE INDEX enrollments_of_school ON enrollments (school_key, entry_date);
 -- Tables split by month have no foreign keys: attaching a partition would lock students against a running import,
 -- and every merge joins students anyway.
 SELECT create_dated_table('attendance_records', 'date', $$
-    district_id text NOT NULL,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district'),
     student_key bigint NOT NULL,
     date date NOT NULL,
     status text NOT NULL,
@@ -182,7 +182,7 @@ SELECT create_dated_table('attendance_records', 'date', $$
 $$);
 
 SELECT create_dated_table('grades', 'due_date', $$
-    district_id text NOT NULL,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district'),
     student_key bigint NOT NULL,
     course_id text NOT NULL,
     subject text NOT NULL,
@@ -202,7 +202,7 @@ SELECT create_dated_table('grades', 'due_date', $$
 $$);
 
 CREATE TABLE transcript (
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     student_key bigint NOT NULL REFERENCES students,
     term_id text NOT NULL,
     course_id text NOT NULL,
@@ -218,7 +218,7 @@ CREATE TABLE transcript (
 );
 
 SELECT create_dated_table('discipline_incidents', 'incident_date', $$
-    district_id text NOT NULL,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district'),
     student_key bigint NOT NULL,
     incident_id text NOT NULL,
     incident_date date NOT NULL,
@@ -236,7 +236,7 @@ SELECT create_dated_table('discipline_incidents', 'incident_date', $$
 $$);
 
 SELECT create_dated_table('student_features', 'week', $$
-    district_id text NOT NULL,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district'),
     student_key bigint NOT NULL,
     contract_fingerprint text NOT NULL,
     week date NOT NULL,
@@ -252,7 +252,7 @@ SELECT create_dated_table('student_features', 'week', $$
 $$);
 
 CREATE TABLE feature_states (
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     student_key bigint NOT NULL REFERENCES students,
     contract_fingerprint text NOT NULL,
     through_week date NOT NULL,
@@ -261,7 +261,7 @@ CREATE TABLE feature_states (
 COMMENT ON TABLE feature_states IS 'Week through which the stored features of a student are complete.';
 
 CREATE TABLE feature_refresh_queue (
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     student_key bigint PRIMARY KEY REFERENCES students,
     from_week date NOT NULL,
     revision bigint NOT NULL DEFAULT 1
@@ -269,7 +269,7 @@ CREATE TABLE feature_refresh_queue (
 COMMENT ON COLUMN feature_refresh_queue.revision IS 'Rises with every import that touches the student.';
 
 SELECT create_dated_table('predictions', 'created_at', $$
-    district_id text NOT NULL,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district'),
     prediction_id uuid NOT NULL,
     student_key bigint NOT NULL,
     as_of timestamptz NOT NULL,
@@ -290,7 +290,7 @@ CREATE INDEX predictions_of_student ON predictions (student_key, created_at DESC
 
 SELECT create_dated_table('audit_log', 'at', $$
     audit_id uuid NOT NULL DEFAULT gen_random_uuid(),
-    district_id text NOT NULL,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district'),
     at timestamptz NOT NULL,
     actor text NOT NULL,
     action text NOT NULL,
@@ -305,7 +305,7 @@ CREATE INDEX audit_log_of_student ON audit_log (student_key, at);
 
 CREATE TABLE training_jobs (
     job_id uuid PRIMARY KEY,
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     kind text NOT NULL,
     status text NOT NULL CHECK (status IN ('running', 'succeeded', 'failed')),
     started_at timestamptz NOT NULL,
@@ -320,7 +320,7 @@ CREATE INDEX training_jobs_by_time ON training_jobs (district_id, started_at DES
 
 CREATE TABLE training_feedback (
     feedback_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     student_key bigint NOT NULL REFERENCES students,
     prediction_id uuid,
     given_at timestamptz NOT NULL,
@@ -332,7 +332,7 @@ CREATE INDEX training_feedback_of_student ON training_feedback (student_key, giv
 
 CREATE TABLE imports (
     import_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    district_id text NOT NULL REFERENCES districts,
+    district_id text NOT NULL DEFAULT current_setting('edupulse.district') REFERENCES districts,
     source text NOT NULL,
     started_at timestamptz NOT NULL,
     finished_at timestamptz NOT NULL,

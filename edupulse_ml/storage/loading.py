@@ -1,0 +1,240 @@
+"""Import of record files: one session is one transaction, so an interrupted import leaves nothing behind."""
+
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, Final
+
+from psycopg import sql
+from psycopg.types.json import Jsonb
+
+from edupulse_ml.core.clock import Clock
+from edupulse_ml.core.errors import InvalidInputError
+from edupulse_ml.core.ids import StudentId
+from edupulse_ml.core.tables import AUDIT_ATTRIBUTES, TABLES_BY_NAME, Table
+from edupulse_ml.storage.connection import Connection, Database
+from edupulse_ml.storage.districts import read_district
+from edupulse_ml.storage.merging import (
+    PLANS,
+    SPLITS_CLOSED_ROWS,
+    MergePlan,
+    attribute_upsert,
+    create_stage,
+    duplicate_lines,
+    references,
+    unresolved,
+)
+from edupulse_ml.storage.sql import load_queries
+from edupulse_ml.storage.staging import STAGE_TYPES, ArrowChunk, RejectedRow, StagedRows, Stager
+
+_STATISTICS_FROM_ROWS: Final = 10_000
+"""A file that changes so many rows makes the planner's statistics stale."""
+_DUPLICATE: Final = "another line of this file has the same key"
+_CONFLICT: Final = "another version with the same recorded_at is stored"
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What became of one file's rows. `inserted` + `updated` + `unchanged` + len(`rejects`) rows were read, except
+    that a row with several faults is rejected once per fault.
+    """
+
+    inserted: int
+    updated: int
+    unchanged: int
+    rejects: list[RejectedRow]
+
+
+class RecordLoader:
+    """Opens import sessions for the database's district."""
+
+    def __init__(self, database: Database, *, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    @asynccontextmanager
+    async def session(self, source: str) -> AsyncGenerator["LoadSession", None]:
+        """One import; committed when the block ends, rolled back when it raises. `source` says where the files came
+        from, for the list of imports. A second import of the district waits for the first.
+
+        Raises:
+            DependencyDownError: PostgreSQL does not answer.
+            NotFoundError: the district has not been created.
+        """
+        queries = load_queries("loading")
+        district = await read_district(self._database)
+        async with self._database.dedicated() as connection:
+            async with connection.transaction():
+                await connection.execute(queries["take_import_lock"])
+                await connection.execute(queries["set_work_memory"])
+                await connection.execute(queries["create_changes"])
+                session = LoadSession(self._database, connection, clock=self._clock, zone=district.timezone)
+                yield session
+                await session.finish(source)
+            await session.refresh_statistics()
+
+
+class LoadSession:
+    """Loads files of one import, in the order of `core.tables.TABLES`."""
+
+    def __init__(self, database: Database, connection: Connection, *, clock: Clock, zone: str) -> None:
+        self._database = database
+        self._connection = connection
+        self._clock = clock
+        self._started_at = clock.now()
+        self._zone = zone
+        self._queries = load_queries("loading")
+        self._summary: dict[str, dict[str, int]] = {}
+        self._grown: set[str] = set()
+        self.touched_students: list[StudentId] = []
+        """Students whose records changed; known once the session has ended."""
+
+    async def load(self, table_name: str, file_name: str, chunks: Iterable[ArrowChunk]) -> LoadResult:
+        """Merge one file into its table; the rows it cannot hold are in the result, the others are stored.
+
+        Raises:
+            InvalidInputError: there is no such table.
+        """
+        if table_name not in TABLES_BY_NAME:
+            raise InvalidInputError(f"There is no record table {table_name!r}; use one of {', '.join(TABLES_BY_NAME)}.")
+        table = TABLES_BY_NAME[table_name]
+        rows = await self._stage(table, file_name, chunks)
+        rejects = rows.rejects
+        rejects += await self._reject_unresolved(table, file_name)
+        if table_name in PLANS:
+            inserted, updated, refused = await self._merge_dated(PLANS[table_name], rows, file_name)
+        else:
+            inserted, updated, refused = await self._upsert(table, file_name)
+        rejects += refused
+        await self._connection.execute(self._queries["drop_stage"])
+        rejected_lines = len({reject.line for reject in rejects})
+        result = LoadResult(inserted, updated, rows.n_read - inserted - updated - rejected_lines, rejects)
+        self._note(table_name, result)
+        return result
+
+    async def finish(self, source: str) -> None:
+        """Queue the touched students for new features and record the import; called by `RecordLoader.session`."""
+        await self._connection.execute(self._queries["queue_changes"], {"zone": self._zone})
+        cursor = await self._connection.execute(self._queries["touched_students"])
+        self.touched_students = [StudentId(row[0]) for row in await cursor.fetchall()]
+        await self._connection.execute(
+            self._queries["note_import"],
+            {
+                "source": source,
+                "started_at": self._started_at,
+                "finished_at": self._clock.now(),
+                "summary": Jsonb(self._summary),
+            },
+        )
+
+    async def refresh_statistics(self) -> None:
+        """Fresh planner statistics for the tables that grew much; after the commit."""
+        for table in sorted(self._grown):
+            await self._connection.execute(self._queries["refresh_statistics"], {"table": table})
+
+    async def _stage(self, table: Table, file_name: str, chunks: Iterable[ArrowChunk]) -> StagedRows:
+        stager = Stager(table, file_name=file_name)
+        await self._connection.execute(create_stage(table, STAGE_TYPES))
+        async with self._connection.cursor() as cursor, cursor.copy(self._queries["copy_stage"]) as copy:
+            for chunk in chunks:
+                await copy.write(stager.encode(chunk))
+        await self._connection.execute(self._queries["analyze_stage"])
+        return stager.rows
+
+    async def _reject_unresolved(self, table: Table, file_name: str) -> list[RejectedRow]:
+        if not references(table):
+            return []
+        cursor = await self._connection.execute(unresolved(table))
+        return [
+            RejectedRow(file_name, line, "student_id", "no student with this identifier: it is missing in students")
+            if unknown_student
+            else RejectedRow(file_name, line, "school_id", "no school with this identifier: it is missing in schools")
+            for line, unknown_student in await cursor.fetchall()
+        ]
+
+    async def _merge_dated(
+        self, plan: MergePlan, rows: StagedRows, file_name: str
+    ) -> tuple[int, int, list[RejectedRow]]:
+        if plan.is_split_by_month and rows.months:
+            async with self._database.connection() as connection:
+                await connection.execute(
+                    self._queries["ensure_months"], {"table": plan.table.name, "months": sorted(rows.months)}
+                )
+        inserted = updated = 0
+        rejects: list[RejectedRow] = []
+        if rows.n_without_moment < rows.n_staged:
+            inserted, updated = await self._merge(plan, plan.staged(with_moment=True), file_name, rejects)
+        if rows.n_without_moment:
+            await self._assign_moments(plan, file_name, rejects)
+            more_inserted, more_updated = await self._merge(plan, plan.assigned(), file_name, rejects)
+            inserted, updated = inserted + more_inserted, updated + more_updated
+            await self._connection.execute(self._queries["drop_assigned"])
+        return inserted, updated, rejects
+
+    async def _assign_moments(self, plan: MergePlan, file_name: str, rejects: list[RejectedRow]) -> None:
+        moments = {"now": self._clock.now(), "zone": self._zone}
+        await self._connection.execute(plan.compose("assign_moments", source=plan.staged(with_moment=False)), moments)
+        if plan.table.name == SPLITS_CLOSED_ROWS:
+            await self._connection.execute(self._queries["split_closed_enrollments"], moments)
+            await self._connection.execute(self._queries["move_closed_enrollments"], moments)
+        cursor = await self._connection.execute(self._queries["assigned_duplicates"])
+        rejects += [RejectedRow(file_name, row[0], "", _DUPLICATE) for row in await cursor.fetchall()]
+
+    async def _merge(
+        self, plan: MergePlan, source: sql.Composable, file_name: str, rejects: list[RejectedRow]
+    ) -> tuple[int, int]:
+        """Returns how many lines were inserted and how many updated a known key."""
+        is_empty = bool(await self._value(plan.compose("is_empty")))
+        single = await self._insert_single_versions(plan, source) if is_empty else 0
+        await self._connection.execute(
+            plan.compose("merge_versions", source=source, only_several=is_empty), {"has_rows": not is_empty}
+        )
+        if not is_empty:
+            await self._connection.execute(plan.compose("close_versions"))
+        await self._connection.execute(plan.compose("insert_versions"))
+        await self._connection.execute(self._queries["note_versions"])
+        cursor = await self._connection.execute(self._queries["count_outcome"])
+        ((inserted, updated),) = await cursor.fetchall()
+        cursor = await self._connection.execute(self._queries["rejected_outcome"])
+        rejects += [
+            RejectedRow(file_name, line, "recorded_at" if conflicts else "", _CONFLICT if conflicts else _DUPLICATE)
+            for line, conflicts in await cursor.fetchall()
+        ]
+        await self._connection.execute(self._queries["drop_outcome"])
+        if is_empty:
+            await self._connection.execute(self._queries["drop_several"])
+        return single + inserted, updated
+
+    async def _insert_single_versions(self, plan: MergePlan, source: sql.Composable) -> int:
+        await self._connection.execute(plan.compose("several_versions", source=source))
+        cursor = await self._connection.execute(plan.compose("insert_single_versions", source=source))
+        await self._connection.execute(plan.compose("note_single_versions", source=source))
+        return cursor.rowcount
+
+    async def _upsert(self, table: Table, file_name: str) -> tuple[int, int, list[RejectedRow]]:
+        cursor = await self._connection.execute(duplicate_lines(table))
+        rejects = [RejectedRow(file_name, row[0], "", _DUPLICATE) for row in await cursor.fetchall()]
+        statement = load_queries("upserts")[table.name]
+        if table.name != "students":
+            parameters = {"zone": self._zone} if table.name == "calendar" else {}
+            cursor = await self._connection.execute(statement, parameters)
+            ((inserted, updated),) = await cursor.fetchall()
+            return inserted, updated, rejects
+        cursor = await self._connection.execute(statement)
+        written: dict[str, bool] = dict(await cursor.fetchall())
+        cursor = await self._connection.execute(attribute_upsert(AUDIT_ATTRIBUTES))
+        for (student_id,) in await cursor.fetchall():
+            written.setdefault(student_id, False)
+        inserted = sum(written.values())
+        return inserted, len(written) - inserted, rejects
+
+    async def _value(self, statement: sql.Composed) -> Any:
+        cursor = await self._connection.execute(statement)
+        ((value,),) = await cursor.fetchall()
+        return value
+
+    def _note(self, table_name: str, result: LoadResult) -> None:
+        counts = {name: value for name, value in asdict(result).items() if name != "rejects"}
+        self._summary[table_name] = {**counts, "rejected": len({reject.line for reject in result.rejects})}
+        if result.inserted + result.updated >= _STATISTICS_FROM_ROWS:
+            self._grown.add(table_name)

@@ -1,0 +1,184 @@
+-- Import of record files: staging, versions of dated records, and what an import leaves behind.
+-- `stage` holds the file as it came; `{source}` is a select over it with students and schools resolved to keys.
+
+-- name: take_import_lock
+-- Imports of one district wait for each other until the end of the transaction.
+SELECT pg_advisory_xact_lock(hashtext('edupulse.import'), hashtext(current_setting('edupulse.district')));
+
+-- name: set_work_memory
+-- Sorts and hash tables over millions of rows; holds for the import's transaction only.
+SET LOCAL work_mem = '128MB';
+
+-- name: create_changes
+-- Students whose records this import changed, and the earliest moment from which what is known about them differs.
+CREATE TEMP TABLE changes (student_key bigint NOT NULL, first_moment timestamptz NOT NULL) ON COMMIT DROP;
+
+-- name: create_stage
+CREATE TEMP TABLE stage (line bigint NOT NULL, {definitions}) ON COMMIT DROP;
+
+-- name: copy_stage
+COPY stage FROM STDIN (FORMAT csv);
+
+-- name: analyze_stage
+ANALYZE stage;
+
+-- name: drop_stage
+DROP TABLE stage;
+
+-- name: unresolved
+-- Lines whose student or school does not exist.
+SELECT stage.line, {unknown_student} AS unknown_student
+FROM stage {left_joins}
+WHERE {unknown_student} OR {unknown_school}
+ORDER BY stage.line;
+
+-- name: is_empty
+SELECT NOT EXISTS (SELECT FROM {table});
+
+-- name: several_versions
+-- Keys that stand in the source more than once.
+CREATE TEMP TABLE several ON COMMIT DROP AS
+SELECT {key} FROM ({source}) AS incoming GROUP BY {key} HAVING count(*) > 1;
+
+-- name: insert_single_versions
+-- Into an empty table: rows whose key stands in the source once need no comparison.
+INSERT INTO {table} ({columns}, recorded_at)
+SELECT {columns}, recorded_at FROM ({source}) AS incoming
+WHERE NOT EXISTS (SELECT FROM several WHERE {same_key_several});
+
+-- name: note_single_versions
+INSERT INTO changes
+SELECT student_key, min(recorded_at) FROM ({source}) AS incoming
+WHERE NOT EXISTS (SELECT FROM several WHERE {same_key_several})
+GROUP BY student_key;
+
+-- name: merge_versions
+-- Incoming versions and the stored ones of the same keys, in the order in which they were recorded.
+-- `merge_action`: insert | update (a version of a known key) | chain (a stored version whose end changes) |
+-- duplicate | conflict (rejected lines). Versions that change nothing are left out.
+CREATE TEMP TABLE outcome ON COMMIT DROP AS
+WITH incoming AS NOT MATERIALIZED (
+    SELECT * FROM ({source}) AS every {only_several}
+), versions AS (
+    SELECT line, {columns}, recorded_at, NULL::timestamptz AS closed_at, false AS is_stored FROM incoming
+    UNION ALL
+    SELECT NULL, {stored_columns}, stored.recorded_at, stored.superseded_at, true
+    FROM {table} AS stored
+    WHERE %(has_rows)s AND {bound} AND EXISTS (SELECT FROM incoming WHERE {same_key_stored})
+), compared AS (
+    SELECT *,
+        lag(recorded_at) OVER chain IS NOT DISTINCT FROM recorded_at AS is_same_moment,
+        lag(is_stored) OVER chain AS follows_stored,
+        ({values}) IS NOT DISTINCT FROM ({previous_values}) AS is_same
+    FROM versions
+    WINDOW chain AS (PARTITION BY {key} ORDER BY recorded_at, is_stored DESC, line)
+), moments AS (
+    SELECT *,
+        lag(recorded_at) OVER chain IS NOT NULL AND ({values}) IS NOT DISTINCT FROM ({previous_values}) AS is_repeat
+    FROM compared
+    WHERE NOT is_same_moment
+    WINDOW chain AS (PARTITION BY {key} ORDER BY recorded_at)
+), chained AS (
+    SELECT *,
+        lead(recorded_at) OVER chain AS next_at,
+        bool_or(is_stored) OVER (PARTITION BY {key}) AS is_known_key
+    FROM moments
+    WHERE is_stored OR NOT is_repeat
+    WINDOW chain AS (PARTITION BY {key} ORDER BY recorded_at)
+)
+SELECT line, {columns}, recorded_at, next_at AS superseded_at,
+    CASE WHEN is_stored THEN 'chain' WHEN is_known_key THEN 'update' ELSE 'insert' END AS merge_action
+FROM chained
+WHERE NOT is_stored OR closed_at IS DISTINCT FROM next_at
+UNION ALL
+SELECT line, {columns}, recorded_at, NULL,
+    CASE WHEN follows_stored THEN 'conflict' ELSE 'duplicate' END
+FROM compared
+WHERE is_same_moment AND NOT is_stored AND NOT (follows_stored AND is_same);
+
+-- name: close_versions
+UPDATE {table} AS stored SET superseded_at = outcome.superseded_at
+FROM outcome
+WHERE outcome.merge_action = 'chain' AND {same_version} AND stored.recorded_at = outcome.recorded_at;
+
+-- name: insert_versions
+INSERT INTO {table} ({columns}, recorded_at, superseded_at)
+SELECT {columns}, recorded_at, superseded_at FROM outcome WHERE merge_action IN ('insert', 'update');
+
+-- name: note_versions
+INSERT INTO changes
+SELECT student_key, min(recorded_at) FROM outcome WHERE merge_action IN ('insert', 'update') GROUP BY student_key;
+
+-- name: count_outcome
+-- Lines below zero are versions that the import added to a line of the file.
+SELECT
+    count(*) FILTER (WHERE merge_action = 'insert' AND line > 0),
+    count(*) FILTER (WHERE merge_action = 'update' AND line > 0)
+FROM outcome;
+
+-- name: rejected_outcome
+SELECT line, merge_action = 'conflict' FROM outcome WHERE merge_action IN ('duplicate', 'conflict') ORDER BY line;
+
+-- name: drop_outcome
+DROP TABLE outcome;
+
+-- name: drop_several
+DROP TABLE several;
+
+-- name: assign_moments
+-- Rows without recorded_at: a new key counts as known after the table's lag, another value as known from now on.
+CREATE TEMP TABLE assigned ON COMMIT DROP AS
+SELECT
+    incoming.line, {incoming_columns},
+    CASE
+        WHEN latest.recorded_at IS NULL THEN least({default_moment}, %(now)s)
+        ELSE greatest(%(now)s, latest.recorded_at + interval '1 microsecond')
+    END AS recorded_at,
+    latest.recorded_at IS NULL AS is_new,
+    latest.recorded_at IS NOT NULL AND ({incoming_values}) IS NOT DISTINCT FROM ({latest_values}) AS is_current,
+    row_number() OVER (PARTITION BY {incoming_key} ORDER BY incoming.line) > 1 AS is_duplicate
+FROM ({source}) AS incoming
+LEFT JOIN {table} AS latest ON {same_key_latest} AND latest.superseded_at IS NULL;
+
+-- name: assigned_duplicates
+SELECT line FROM assigned WHERE is_duplicate ORDER BY line;
+
+-- name: split_closed_enrollments
+-- A new enrolment that has already ended was known as open until the day of its end.
+INSERT INTO assigned (
+    line, student_key, school_key, entry_date, grade_level, recorded_at, is_new, is_current, is_duplicate
+)
+SELECT -line, student_key, school_key, entry_date, grade_level, recorded_at, is_new, is_current, is_duplicate
+FROM assigned
+WHERE is_new AND NOT is_duplicate AND exit_date IS NOT NULL
+    AND least(exit_date::timestamp AT TIME ZONE %(zone)s, %(now)s) > recorded_at;
+
+-- name: move_closed_enrollments
+UPDATE assigned SET recorded_at = least(exit_date::timestamp AT TIME ZONE %(zone)s, %(now)s)
+WHERE is_new AND NOT is_duplicate AND exit_date IS NOT NULL AND line > 0
+    AND least(exit_date::timestamp AT TIME ZONE %(zone)s, %(now)s) > recorded_at;
+
+-- name: drop_assigned
+DROP TABLE assigned;
+
+-- name: queue_changes
+INSERT INTO feature_refresh_queue AS queued (student_key, from_week)
+SELECT student_key, date_trunc('week', min(first_moment) AT TIME ZONE %(zone)s)::date
+FROM changes GROUP BY student_key
+ORDER BY student_key
+ON CONFLICT (student_key) DO UPDATE
+SET from_week = least(queued.from_week, excluded.from_week), revision = queued.revision + 1;
+
+-- name: touched_students
+SELECT student_id FROM students WHERE student_key IN (SELECT student_key FROM changes) ORDER BY student_key;
+
+-- name: note_import
+INSERT INTO imports (source, started_at, finished_at, summary)
+VALUES (%(source)s, %(started_at)s, %(finished_at)s, %(summary)s);
+
+-- name: ensure_months
+-- Creates the partitions of these months; a transaction of its own, so that no lock outlives it.
+SELECT ensure_partitions(%(table)s, month, month) FROM unnest(%(months)s::date[]) AS month ORDER BY month;
+
+-- name: refresh_statistics
+SELECT refresh_statistics(%(table)s);
