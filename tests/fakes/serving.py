@@ -9,15 +9,19 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import numpy as np
+from ray.serve import Application
 
+from deployments.components import Stores
 from deployments.ingress.services import Services
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
-from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSlot
+from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSlot, ModelSource
 from deployments.moments import DistrictZone
 from deployments.readiness import ReplicaReadiness
 from deployments.scoring import ScoringOptions, ScoringService
+from deployments.settings import AppArgs, ServingConfig
 from deployments.window_scoring import score_windows
-from deployments.windows import WindowFetcher, WindowSources
+from deployments.windows import ComputeFeatures, WindowFetcher, WindowSources
+from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.contract import FEATURE_INDEX, current_contract
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId, StudentKey
@@ -293,3 +297,54 @@ class LocalServing:
 
 
 ZONE = ZoneInfo("America/New_York")
+
+
+class FakeComponents:
+    """The graph over a small district in memory, one per replica. The champion is what `champion_file` says, so that
+    a test can promote a model while replicas run."""
+
+    def __init__(self, champion_file: Path) -> None:
+        self._champion_file = champion_file
+
+    def config(self, args: AppArgs) -> ServingConfig:
+        return ServingConfig(args, self._champion_file.parent, "", "", "", "demo", 3600, CONTRACT)
+
+    def token_sha256(self, args: AppArgs) -> str:
+        return hash_token(TOKEN)
+
+    async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
+        district = FakeDistrict()
+        return Stores(district.reader, district.features, district.predictions, district.cache, district.ping)
+
+    def compute_features(self, config: ServingConfig) -> ComputeFeatures:
+        return lambda records, week: student_block(0.7)
+
+    def model_source(self, config: ServingConfig) -> ModelSource:
+        return FileChampion(self._champion_file)
+
+    def clock(self) -> Clock:
+        return FixedClock(NOW)
+
+
+class FileChampion:
+    """`FakeModels` whose champion is the text of a file; no champion while the file is missing."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def fetch(self, wanted: str) -> ModelFiles:
+        if wanted == CHAMPION and not self._path.is_file():
+            raise NotFoundError("This district has no champion model yet: run `edupulse train` first.")
+        champion = self._path.read_text() if self._path.is_file() else "1"
+        return FakeModels(champion=champion).fetch(wanted)
+
+    def load(self, files: ModelFiles) -> LoadedModel:
+        return FakeModels().load(files)
+
+
+def build(args: AppArgs) -> Application:
+    """The application of `serve_config.yaml` over `FakeComponents`."""
+    from deployments.app import bind_graph
+
+    assert args.home is not None
+    return bind_graph(args, FakeComponents(args.home / "champion"))
