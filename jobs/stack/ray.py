@@ -83,6 +83,8 @@ def _ray_settings(paths: StackPaths) -> dict[str, str]:
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(paths.ray_token),
         "RAY_USAGE_STATS_ENABLED": "0",
+        # Nobody takes over from a single node, so there is nothing to drain towards.
+        "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S": "0",
     }
 
 
