@@ -33,7 +33,7 @@ class Engagement:
 class Hazard:
     """Weekly log-odds of leaving (science.md 7.3). No group membership appears here."""
 
-    base: float = -9.90
+    base: float = -10.05
     on_engagement: float = -0.85
     engagement_cap: float = 1.2
     on_ability: float = -0.25
@@ -84,7 +84,7 @@ class Coursework:
     """Items, submission and scores. A missing item counts as `missing_counts_as` in the final mark."""
 
     item_chance: float = 0.78
-    base: float = 95.5
+    base: float = 96.4
     on_ability: float = 3.6
     on_engagement: float = 3.0
     course_sd: float = 8.5

@@ -75,8 +75,7 @@ def _require_replaceable(out: Path) -> None:
 def _write(plan: DistrictPlan, folder: Path, *, progress: Progress) -> dict[str, int]:
     truth = folder / TRUTH_FOLDER
     truth.mkdir(parents=True)
-    described = json.dumps({**asdict(plan), "through": plan.through and plan.through.isoformat()}, indent=2)
-    (truth / PLAN_FILE).write_text(described + "\n", encoding="utf-8")
+    (truth / PLAN_FILE).write_text(_described(plan), encoding="utf-8")
     district = build_district(plan)
     rows = dict.fromkeys((table.name for table in TABLES), 0)
     with ExitStack() as stack:
@@ -92,6 +91,12 @@ def _write(plan: DistrictPlan, folder: Path, *, progress: Progress) -> dict[str,
             _append_truth(stack, writers, chunk, truth)
             progress(done, district.schools.n_schools)
     return rows
+
+
+def _described(plan: DistrictPlan) -> str:
+    through = None if plan.through is None else plan.through.isoformat()
+    spans = {"first_full_year": plan.opening_year, "last_full_year": plan.year_after - 1}
+    return json.dumps({**asdict(plan), "through": through, **spans}, indent=2) + "\n"
 
 
 def _append(file: BinaryIO, table: pa.Table) -> int:
