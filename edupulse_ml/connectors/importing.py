@@ -13,10 +13,13 @@ from edupulse_ml.connectors.oulad import read_oulad
 from edupulse_ml.connectors.rejects import RejectFile, Rejection
 from edupulse_ml.connectors.table_files import OnProgress, TableFile, no_progress
 from edupulse_ml.connectors.values import ReadingRules
+from edupulse_ml.core.ids import StudentId
 
 
 class Loaded(Protocol):
-    """What a store did with the rows of one file. Every row is counted once, those in `rejects` among them."""
+    """What a store did with the rows of one file: every row is inserted, updated, unchanged, or named in `rejects`, there
+    once per fault.
+    """
 
     @property
     def inserted(self) -> int: ...
@@ -30,6 +33,11 @@ class Loaded(Protocol):
 
 class LoadSession(Protocol):
     """One import in progress, and one transaction: leaving it without an error makes everything visible at once."""
+
+    @property
+    def touched_students(self) -> Sequence[StudentId]:
+        """Students whose records changed; known once the session has ended."""
+        ...
 
     async def load(self, table_name: str, file_name: str, chunks: Iterator[pa.Table]) -> Loaded:
         """Merge the rows of one table; `chunks` have `schemas.canonical_schema`."""
@@ -60,10 +68,13 @@ class FileSummary:
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What became of an import, per file in loading order. `rejects_path` lists the rejected rows."""
+    """What became of an import, per file in loading order. `rejects_path` lists the rejected rows. The cached answers
+    of `touched_students` are out of date.
+    """
 
     files: tuple[FileSummary, ...]
     rejects_path: Path
+    touched_students: tuple[StudentId, ...]
 
     @property
     def rejected(self) -> int:
@@ -100,7 +111,7 @@ async def import_folder(
         files = read_folder(path, rules=rules, rejects=rejects, on_progress=on_progress)
         async with loader.session(f"folder {path.name}") as session:
             summaries = await _load_all(session, files, rejects)
-    return ImportSummary(summaries, rejects_path)
+    return ImportSummary(summaries, rejects_path, tuple(session.touched_students))
 
 
 async def import_oulad(
@@ -120,7 +131,7 @@ async def import_oulad(
         files = read_oulad(path, presentations=presentations, on_progress=on_progress)
         async with loader.session(f"OULAD {', '.join(presentations)}") as session:
             summaries = await _load_all(session, files, rejects)
-    return ImportSummary(summaries, rejects_path)
+    return ImportSummary(summaries, rejects_path, tuple(session.touched_students))
 
 
 async def _load_all(session: LoadSession, files: Iterable[TableFile], rejects: RejectFile) -> tuple[FileSummary, ...]:
@@ -134,7 +145,7 @@ async def _load(session: LoadSession, file: TableFile, rejects: RejectFile) -> F
         for row in loaded.rejects:
             rejects.add(row)
         inserted, updated, unchanged = loaded.inserted, loaded.updated, loaded.unchanged
-        refused = len(loaded.rejects)
+        refused = len({row.line for row in loaded.rejects})
     return FileSummary(
         table=file.table.name,
         file_name=file.file_name,

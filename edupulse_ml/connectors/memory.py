@@ -68,6 +68,9 @@ class CanonicalRecords:
 def records_from_tables(tables: Mapping[str, pa.Table], *, zone: ZoneInfo) -> CanonicalRecords:
     """The records that the store would read back after these tables were imported at once.
 
+    Of one record, either all versions should have `recorded_at` or its only one none: a store takes an undated version
+    beside dated ones for a correction made at the time of the import, which does not exist here.
+
     Args:
         tables: canonical tables by name (types of `schemas.canonical_schema`, `line` not needed). A table that is
             absent is empty; an optional column that is absent has its default.

@@ -74,9 +74,8 @@ def test_weighted_metrics_equal_metrics_of_repeated_rows(rows: list[tuple[int, i
     again, repeated = np.repeat(label, weight), np.repeat(score, weight)
     if not again.any() or again.all():
         return
-    fast = dict(
-        zip(BOOTSTRAPPED, WeightedRanking.of(label, score).metrics(weight[None].astype(np.float32))[:, 0], strict=True)
-    )
+    ranking = WeightedRanking.of(label, score, np.arange(len(rows)))
+    fast = dict(zip(BOOTSTRAPPED, ranking.metrics(weight[:, None].astype(np.float32))[:, 0], strict=True))
     assert fast["auc"] == pytest.approx(roc_auc_score(again, repeated))
     assert fast["average_precision"] == pytest.approx(average_precision_score(again, repeated))
     slow = metrics.measure(again, repeated)
@@ -84,14 +83,17 @@ def test_weighted_metrics_equal_metrics_of_repeated_rows(rows: list[tuple[int, i
         assert fast[metric] == pytest.approx(slow[metric].value, rel=1e-5)
 
 
-@given(st.lists(st.integers(0, 5), min_size=1, max_size=30))
-def test_every_replicate_draws_as_many_students_and_keeps_their_rows_together(cluster: list[int]) -> None:
-    clusters = np.asarray(cluster)
-    for weight in cluster_weights(clusters, replicates=7, seed=1):
-        for name in set(cluster):
-            assert len(np.unique(weight[:, clusters == name], axis=1).T) == 1
-        first = [int(np.flatnonzero(clusters == name)[0]) for name in sorted(set(cluster))]
-        assert (weight[:, first].sum(axis=1) == len(first)).all()
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 5)), min_size=1, max_size=40))
+def test_the_rows_of_a_student_are_drawn_together(rows: list[tuple[int, int, int]]) -> None:
+    label, score = arrays([row[:2] for row in rows])
+    cluster = np.unique([row[2] for row in rows], return_inverse=True)[1]
+    by_student, by_row = (
+        WeightedRanking.of(label, score, cluster),
+        WeightedRanking.of(label, score, np.arange(len(rows))),
+    )
+    for weight in cluster_weights(int(cluster.max()) + 1, replicates=9, seed=1):
+        assert (weight.sum(axis=0) == len(weight)).all()
+        np.testing.assert_allclose(by_student.metrics(weight), by_row.metrics(weight[cluster]), rtol=1e-5)
 
 
 enrolments = st.lists(

@@ -29,6 +29,7 @@ class SetLoader:
 
     def __init__(self, *, fail_at=None):
         self.rows, self.sources, self._fail_at = {}, [], fail_at
+        self.touched_students = []
 
     @asynccontextmanager
     async def session(self, source):
@@ -36,6 +37,7 @@ class SetLoader:
         self._pending = pending
         yield self
         self.rows = pending
+        self.touched_students = ["stu-1"]
         self.sources.append(source)
 
     async def load(self, table_name, file_name, chunks):
@@ -47,7 +49,9 @@ class SetLoader:
             line = row.pop("line")
             key = tuple(row.items())
             if table_name == "attendance_records" and row["student_id"] not in students:
-                result.rejects.append(RejectedRow(file_name, line, "student_id", "unknown student"))
+                result.rejects += [
+                    RejectedRow(file_name, line, name, f"unknown {name}") for name in ("student_id", "school")
+                ]
             elif key in known:
                 result.unchanged += 1
             else:
@@ -82,6 +86,7 @@ def test_the_summary_counts_every_row_once(folder, tmp_path):
         "attendance_records": (3, 1, 0, 0, 2),
     }
     assert (summary.rejected, summary.changed) == (4, 2)
+    assert summary.touched_students == ("stu-1",)
     assert {f.table: f.ignored_columns for f in summary.files}["students"] == ("shoe_size",)
     assert loader.sources == ["folder nightly"]
     assert summary.rejects_path.read_text() == (
@@ -90,7 +95,8 @@ def test_the_summary_counts_every_row_once(folder, tmp_path):
         "students.csv,3,birth_date,\"column 'birth_date' holds '2***', which is not an ISO date (YYYY-MM-DD)\"\n"
         "attendance_records.csv,4,status,\"column 'status' holds 'g***', which is not one of present, absent_excused, "
         'absent_unexcused, tardy, suspended_out, remote_present"\n'
-        "attendance_records.csv,3,student_id,unknown student\n"
+        "attendance_records.csv,3,student_id,unknown student_id\n"
+        "attendance_records.csv,3,school,unknown school\n"
     )
 
 

@@ -87,7 +87,7 @@ def test_versions_are_chained_by_when_they_were_recorded():
         ("a", MONDAY, "tardy", moment(9, 9)),
         ("a", MONDAY, "absent_excused", moment(9, 3)),
         ("b", MONDAY, "present", moment(9, 1)),
-        ("a", MONDAY, "present", None),
+        ("a", MONDAY, "present", moment(9, 2)),
     )
     events = records_from_tables(BASE | {"attendance_records": found}, zone=ZONE).records.attendance
     assert versions(events, "student", "status") == [
