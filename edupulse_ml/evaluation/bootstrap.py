@@ -1,6 +1,7 @@
 """Intervals by resampling students: a student's rows are drawn together, since they are not independent.
 
-Legend: B rows, C students (clusters), R replicates, G groups of equal scores.
+Legend: B rows in falling order of score, C students (clusters), R replicates, E rows with an event, G groups of equal
+scores that hold an event. Replicates stand in the last axis, so that each running sum is one pass over memory.
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +25,7 @@ BOOTSTRAPPED: Final[tuple[str, ...]] = (
 )
 """Metrics that get an interval."""
 
-_CELLS_PER_CHUNK: Final = 2_000_000
+_REPLICATES_PER_CHUNK: Final = 64
 
 
 @dataclass(frozen=True)
@@ -58,88 +59,103 @@ def bootstrap_metrics(
     if any(len(score) != len(label) for score in scores.values()) or len(cluster) != len(label):
         msg = "Labels, scores and students must have one entry per row."
         raise InvalidInputError(msg)
-    rankings = {model: WeightedRanking.of(label, score) for model, score in scores.items()}
-    parts: dict[str, list[Float64]] = {model: [] for model in scores}
-    for weight_RB in cluster_weights(cluster, replicates=replicates, seed=seed):
+    names, position = np.unique(cluster, return_inverse=True)
+    rankings = {model: WeightedRanking.of(label, score, position) for model, score in scores.items()}
+    parts: dict[str, list[Float64]] = {model: [np.empty((len(BOOTSTRAPPED), 0))] for model in scores}
+    for weight_CR in cluster_weights(len(names), replicates=replicates, seed=seed):
         for model, ranking in rankings.items():
-            parts[model].append(ranking.metrics(weight_RB))
+            parts[model].append(ranking.metrics(weight_CR))
     return {
         model: dict(zip(BOOTSTRAPPED, np.concatenate(chunks, axis=1), strict=True)) for model, chunks in parts.items()
     }
 
 
-def cluster_weights(cluster: NDArray[np.integer], *, replicates: int, seed: int) -> Iterator[NDArray[np.float32]]:
-    """How often each row is drawn, in chunks [r, B]: students are drawn with replacement, as many as there are."""
-    _, position = np.unique(cluster, return_inverse=True)
-    n_clusters = int(position.max(initial=-1)) + 1
-    if n_clusters == 0:
-        return
+def cluster_weights(n_clusters: int, *, replicates: int, seed: int) -> Iterator[NDArray[np.float32]]:
+    """How often each student is drawn, in chunks [C, r]: with replacement, as many draws as there are students."""
     rng = np.random.default_rng(seed)
-    per_chunk = max(1, _CELLS_PER_CHUNK // len(cluster))
-    for start in range(0, replicates, per_chunk):
-        rows = min(per_chunk, replicates - start)
-        drawn = rng.integers(0, n_clusters, size=(rows, n_clusters))
-        drawn += np.arange(rows)[:, None] * n_clusters
-        counts = np.bincount(drawn.ravel(), minlength=rows * n_clusters).reshape(rows, n_clusters)
-        yield counts.astype(np.float32)[:, position]
+    for start in range(0, replicates if n_clusters else 0, _REPLICATES_PER_CHUNK):
+        rows = min(_REPLICATES_PER_CHUNK, replicates - start)
+        drawn = rng.integers(0, n_clusters, size=(rows, n_clusters)) * rows + np.arange(rows)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=rows * n_clusters)
+        yield counts.reshape(n_clusters, rows).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class WeightedRanking:
-    """Rows sorted once by falling score, so that each replicate costs two running sums."""
+    """Rows sorted once by falling score, so that each replicate costs one running sum over the rows.
 
-    order: NDArray[np.int64]
-    label: NDArray[np.float32]
+    Weights are whole numbers and their sums stay far below 2**24, so single precision counts them exactly.
+    """
+
+    cluster: NDArray[np.intp]
+    """[B] position of each row's student."""
+    event_row: NDArray[np.intp]
+    """[E]"""
+    group_start: NDArray[np.intp]
+    """[B] first row of each row's group of equal scores; `group_end` is one past the last."""
+    group_end: NDArray[np.intp]
     squared_error: NDArray[np.float32]
-    group_end: NDArray[np.int64]
-    """[G] position of the last row of each group of equal scores."""
+    """[C] summed over each student's rows."""
 
     @classmethod
-    def of(cls, label: Labels, score: Float64) -> "WeightedRanking":
+    def of(cls, label: Labels, score: Float64, cluster: NDArray[np.integer]) -> "WeightedRanking":
+        """`cluster` [B] counts from 0; every number up to its maximum is taken."""
         order = np.argsort(-score, kind="stable")
         ranked = score[order]
+        starts = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+        sizes = np.diff(np.r_[starts, len(ranked)])
         return cls(
-            order=order,
-            label=label[order].astype(np.float32),
-            squared_error=((score - label)[order] ** 2).astype(np.float32),
-            group_end=np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True]),
+            cluster=cluster[order].astype(np.intp),
+            event_row=np.flatnonzero(label[order]),
+            group_start=np.repeat(starts, sizes),
+            group_end=np.repeat(starts + sizes, sizes),
+            squared_error=np.bincount(cluster, weights=(score - label) ** 2).astype(np.float32),
         )
 
-    def metrics(self, weight_RB: NDArray[np.float32]) -> Float64:
-        """[len(BOOTSTRAPPED), R] metrics with these row weights."""
-        sorted_RB = weight_RB[:, self.order]
-        drawn_RG = np.cumsum(sorted_RB, axis=1, dtype=np.float64)[:, self.group_end]
-        events_RG = np.cumsum(sorted_RB * self.label, axis=1, dtype=np.float64)[:, self.group_end]
-        total, events = drawn_RG[:, -1], events_RG[:, -1]
+    def metrics(self, weight_CR: NDArray[np.float32]) -> Float64:
+        """[len(BOOTSTRAPPED), R] metrics with these weights of the students."""
+        weight_BR = weight_CR[self.cluster]
+        drawn = _running_sum(weight_BR)
+        caught = _running_sum(weight_BR[self.event_row])
+        total, events = drawn[-1].astype(np.float64), caught[-1].astype(np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
-            rows = [_weighted_auc(drawn_RG, events_RG), _weighted_average_precision(drawn_RG, events_RG)]
+            rows = list(self._ranking(drawn, caught))
             for share in TOP_SHARES:
                 places = np.maximum(1.0, np.ceil(share * total - 1e-9))
-                caught = _events_in_top(drawn_RG, events_RG, places)
-                rows += [caught / places, np.where(events > 0, caught / events, np.nan)]
-            rows.append((sorted_RB @ self.squared_error).astype(np.float64) / total)
+                found = self._events_in_top(drawn, caught, places)
+                rows += [found / places, np.where(events > 0, found / events, np.nan)]
+            rows.append(self.squared_error @ weight_CR / total)
         return np.stack(rows)
 
+    def _ranking(self, drawn: NDArray[np.float32], caught: NDArray[np.float32]) -> tuple[Float64, Float64]:
+        """AUC and average precision [R]; groups without an event add nothing to either."""
+        first_E = np.flatnonzero(np.r_[True, np.diff(self.group_start[self.event_row]) > 0])
+        rows_G = self.event_row[first_E] if len(self.event_row) else self.event_row
+        before_GR, after_GR = drawn[self.group_start[rows_G]], drawn[self.group_end[rows_G]]
+        events_before_GR = caught[first_E[: len(rows_G)]]
+        events_after_GR = caught[np.r_[first_E[1:], len(self.event_row)][: len(rows_G)]]
+        new_GR = (events_after_GR - events_before_GR).astype(np.float64)
+        # Others that stand above the group, and half of those in it, beat its events.
+        others_GR = (before_GR - events_before_GR + after_GR - events_after_GR) / 2
+        events, total = caught[-1].astype(np.float64), drawn[-1].astype(np.float64)
+        beaten = (new_GR * others_GR).sum(axis=0)
+        precision_GR = events_after_GR / np.maximum(after_GR, 1)
+        auc = np.where(events > 0, 1 - beaten / (events * (total - events)), np.nan)
+        return np.where(np.isfinite(auc), auc, np.nan), (new_GR * precision_GR).sum(axis=0) / events
 
-def _weighted_auc(drawn_RG: Float64, events_RG: Float64) -> Float64:
-    others_RG = drawn_RG - events_RG
-    new_others = np.diff(others_RG, axis=1, prepend=0.0)
-    above = events_RG - np.diff(events_RG, axis=1, prepend=0.0) / 2.0
-    area = np.einsum("rg,rg->r", new_others, above)
-    return area / (events_RG[:, -1] * others_RG[:, -1])
+    def _events_in_top(self, drawn: NDArray[np.float32], caught: NDArray[np.float32], places: Float64) -> Float64:
+        """[R] expected events among the first `places` [R] draws, ties shared out evenly."""
+        row = np.minimum((drawn[1:] < places.astype(np.float32)).sum(axis=0), len(self.group_start) - 1)
+        start, end, replicate = self.group_start[row], self.group_end[row], np.arange(len(row))
+        drawn_before, in_group = drawn[start, replicate], drawn[end, replicate] - drawn[start, replicate]
+        events_before = caught[np.searchsorted(self.event_row, start), replicate]
+        events_after = caught[np.searchsorted(self.event_row, end), replicate]
+        share = np.where(in_group > 0, (places - drawn_before) / np.where(in_group > 0, in_group, 1.0), 0.0)
+        return events_before + np.minimum(share, 1.0) * (events_after - events_before)
 
 
-def _weighted_average_precision(drawn_RG: Float64, events_RG: Float64) -> Float64:
-    precision = events_RG / np.maximum(drawn_RG, 1.0)
-    return np.einsum("rg,rg->r", np.diff(events_RG, axis=1, prepend=0.0), precision) / events_RG[:, -1]
-
-
-def _events_in_top(drawn_RG: Float64, events_RG: Float64, places: Float64) -> Float64:
-    """[R] expected events among the first `places` [R] draws, ties shared out evenly."""
-    group = np.minimum((drawn_RG < places[:, None]).sum(axis=1), drawn_RG.shape[1] - 1)
-    rows = np.arange(len(group))
-    drawn_before = np.where(group > 0, drawn_RG[rows, group - 1], 0.0)
-    events_before = np.where(group > 0, events_RG[rows, group - 1], 0.0)
-    in_group = drawn_RG[rows, group] - drawn_before
-    share = np.where(in_group > 0, (places - drawn_before) / np.where(in_group > 0, in_group, 1.0), 0.0)
-    return events_before + np.minimum(share, 1.0) * (events_RG[rows, group] - events_before)
+def _running_sum(weight_XR: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[X + 1, R] sums over the first 0, 1, ..., X rows."""
+    sums = np.zeros((len(weight_XR) + 1, weight_XR.shape[1]), dtype=np.float32)
+    np.cumsum(weight_XR, axis=0, out=sums[1:])
+    return sums

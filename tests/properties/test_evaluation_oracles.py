@@ -38,6 +38,7 @@ def slow_events_in_top(label: np.ndarray, score: np.ndarray, places: int) -> flo
     return caught
 
 
+@settings(deadline=None)
 @given(scored_rows, st.sampled_from([0.05, 0.1, 0.33, 1.0]))
 def test_the_top_of_the_list(rows: list[tuple[int, int]], share: float) -> None:
     label, score = arrays(rows)
@@ -45,6 +46,7 @@ def test_the_top_of_the_list(rows: list[tuple[int, int]], share: float) -> None:
     assert metrics.caught_in_top(label, score, share=share) == pytest.approx(slow_events_in_top(label, score, places))
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 40)), min_size=1, max_size=80))
 def test_calibration_error_by_the_slow_way(rows: list[tuple[int, int]]) -> None:
     label, score = (np.asarray(column) for column in zip(*rows, strict=True))
@@ -58,15 +60,17 @@ def test_calibration_error_by_the_slow_way(rows: list[tuple[int, int]]) -> None:
     assert metrics.expected_calibration_error(label, score) == pytest.approx(slow)
 
 
+@settings(deadline=None)
 @given(scored_rows, st.randoms(use_true_random=False))
 def test_order_of_rows_changes_nothing(rows: list[tuple[int, int]], random: object) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     first, second = metrics.measure(*arrays(rows)), metrics.measure(*arrays(shuffled))
     for metric in metrics.METRICS:
-        assert first[metric].value == pytest.approx(second[metric].value, nan_ok=True, abs=1e-7)
+        assert first[metric].value == pytest.approx(second[metric].value, nan_ok=True, rel=1e-5, abs=1e-7)
 
 
+@settings(deadline=None)
 @given(scored_rows, st.data())
 def test_weighted_metrics_equal_metrics_of_repeated_rows(rows: list[tuple[int, int]], data: st.DataObject) -> None:
     label, score = arrays(rows)
@@ -83,6 +87,7 @@ def test_weighted_metrics_equal_metrics_of_repeated_rows(rows: list[tuple[int, i
         assert fast[metric] == pytest.approx(slow[metric].value, rel=1e-5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 5)), min_size=1, max_size=40))
 def test_the_rows_of_a_student_are_drawn_together(rows: list[tuple[int, int, int]]) -> None:
     label, score = arrays([row[:2] for row in rows])
@@ -109,7 +114,7 @@ enrolments = st.lists(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(enrolments, st.integers(19600, 20900))
 def test_outcomes_by_the_slow_way(rows: list[tuple[int, int, int | None, str, int]], as_of: int) -> None:
     columns = [np.asarray(column) for column in zip(*[(r[0], r[1], r[4]) for r in rows], strict=True)]
@@ -157,6 +162,7 @@ people = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(people, st.integers(0, 3))
 def test_nobody_is_in_two_splits_and_time_runs_forward(rows: list[tuple[int, list[int]]], seed: int) -> None:
     block = block_of_years([sorted(years) for _, years in rows])
@@ -193,6 +199,7 @@ def test_the_hash_knows_people_not_positions() -> None:
     assert person_fractions(["a"], seed=1)[0] != person_fractions(["a"], seed=2)[0]
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from(["B", "J", "T"])), min_size=6, max_size=60))
 def test_people_of_the_test_cohort_are_not_learned_from(rows: list[tuple[int, str]]) -> None:
     rows = [*rows, (90, "B"), (91, "J"), (92, "T")]
@@ -208,6 +215,7 @@ def test_people_of_the_test_cohort_are_not_learned_from(rows: list[tuple[int, st
     assert {cohort[i] for i in np.flatnonzero(split.calibrate.any(axis=1))} <= {"J"}
 
 
+@settings(deadline=None)
 @given(st.lists(st.booleans(), min_size=30, max_size=30))
 def test_one_landmark_per_student_and_month(eligible: list[bool]) -> None:
     block = block_of_years([[2020] * 30])
