@@ -184,13 +184,31 @@ BAD_LINES = [
 @pytest.mark.parametrize("csv_bytes", [64, 2**16, 2**23])
 def test_a_bad_line_rejects_itself_only(tmp_path, line, reason, csv_bytes):
     good = [f"stu-{i},per-{i},2010-03-14".encode() for i in range(20)]
-    lines = [HEADERS["students"].encode(), *good[:10], line, b"", *good[10:]]
+    lines = [HEADERS["students"].encode(), *good[:10], line, *good[10:]]
     (tmp_path / "students.csv").write_bytes(b"\n".join(lines))
     tables, rejects, files = read(tmp_path, chunk_size=ChunkSize(csv_bytes=csv_bytes))
     assert rejects == [("students.csv", 12, "", reason)]
-    assert tables["students"]["line"].to_pylist() == [*range(2, 12), *range(14, 24)]
+    assert tables["students"]["line"].to_pylist() == [*range(2, 12), *range(13, 23)]
     assert tables["students"]["student_id"].to_pylist() == [f"stu-{i}" for i in range(20)]
     assert files["students"].tally.rows_read == 21
+
+
+@pytest.mark.parametrize("csv_bytes", [1, 64, 2**23])
+def test_empty_lines_are_no_rows_but_count_as_lines(tmp_path, csv_bytes):
+    write(tmp_path, "students", "", "stu-1,,", "", "", "stu-2,,", "", "")
+    tables, rejects, files = read(tmp_path, chunk_size=ChunkSize(csv_bytes=csv_bytes))
+    assert rejects == []
+    assert tables["students"]["line"].to_pylist() == [3, 6]
+    assert files["students"].tally.rows_read == 2
+
+
+def test_a_quote_does_not_join_lines(tmp_path):
+    write(tmp_path, "students", 'stu-1,"per-1,', 'stu-2,per-2",', "stu-3,per-3,")
+    tables, rejects, _ = read(tmp_path)
+    assert [(line, reason) for _, line, _, reason in rejects] == [
+        (2, "a quote is not closed on this line (a value may not hold a line break)")
+    ]
+    assert tables["students"]["person_id"].to_pylist() == ['per-2"', "per-3"]
 
 
 def test_a_lone_carriage_return_and_an_empty_line_do_not_hide_each_other(tmp_path):
