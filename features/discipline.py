@@ -88,7 +88,7 @@ class _Pairs:
 
     def count(self, chosen: Bools) -> Floats:
         """[R] number of chosen pairs of this school year."""
-        return np.bincount(self.row[chosen & (self.lag >= 0)], minlength=self.n_rows).astype(np.float64)
+        return np.bincount(self.row[chosen & (self.lag >= 0)], minlength=self.n_rows) * 1.0
 
     def sum(self, amount: Floats) -> Floats:
         """[R] sum over all pairs."""
