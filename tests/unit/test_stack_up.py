@@ -1,0 +1,129 @@
+"""What `up` hands to the servers it starts, and when Ray must be restarted."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from edupulse_ml.config.settings import Settings
+from jobs.stack import ray, up
+from jobs.stack.embedded import Endpoints
+from jobs.stack.paths import StackPaths
+from jobs.stack.processes import MARKER, ManagedProcess
+from jobs.stack.state import load_state, remember
+
+HEAD = ManagedProcess(
+    "ray", 1, 1.0, "ray:ab", "/logs/ray.log", url="http://127.0.0.1:8265", ports=(("dashboard", 8265), ("gcs", 6379))
+)
+
+
+class Recorder:
+    """Stands for the servers; keeps what they were asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+        self.home = home
+        self.environment: dict[str, str] = {}
+        self.deployed: list[dict] = []
+        self.migrated: list[str] = []
+        monkeypatch.setattr(up, "ensure_embedded", self.embedded)
+        monkeypatch.setattr(up, "migrate_embedded", self.migrated.append)
+        monkeypatch.setattr(up, "ensure_mlflow", lambda *_, **__: replace(HEAD, url="http://127.0.0.1:5000"))
+        monkeypatch.setattr(up, "ensure_ray", self.ray)
+        monkeypatch.setattr(up, "next_free", lambda port, taken: port + 1)
+        monkeypatch.setattr(up.ServeClient, "deploy", lambda _, document: self.deployed.append(document))
+
+    def embedded(self, settings: Settings) -> Endpoints:
+        return Endpoints(
+            settings.database_url or "postgresql://app@/e?host=x",
+            "postgresql://owner@/e?host=x",
+            "unix:///x/redis.sock",
+            settings.mlflow_tracking_uri or "sqlite:////x/mlflow.db",
+            None,
+        )
+
+    def ray(self, paths: StackPaths, *, dashboard_port: int, environment: dict[str, str]) -> ManagedProcess:
+        self.environment = environment
+        remember(paths, HEAD)
+        return HEAD
+
+
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Recorder:
+    return Recorder(monkeypatch, tmp_path / "home")
+
+
+def test_up_serves_the_champion_and_tells_where_everything_is(servers: Recorder) -> None:
+    console = Console(record=True, width=200)
+    stack = up.up(Settings(home=servers.home), console)
+    up.show(stack, console)
+    shown = console.export_text()
+    for expected in ("http://127.0.0.1:8001/docs", "http://127.0.0.1:8265", "http://127.0.0.1:5000", str(servers.home)):
+        assert expected in shown
+    document = servers.deployed[0]
+    assert document["http_options"]["port"] == 8001
+    models = [d["user_config"]["model"] for d in document["applications"][0]["deployments"] if "user_config" in d]
+    assert models == ["champion"]
+    assert servers.migrated == ["postgresql://owner@/e?host=x"]
+    assert servers.environment["EDUPULSE_DATABASE_URL"] == "postgresql://app@/e?host=x"
+    assert servers.environment["MLFLOW_TRACKING_URI"] == "sqlite:////x/mlflow.db"
+    assert servers.environment["EDUPULSE_HOME"] == str(servers.home)
+    assert (servers.home / "token").stat().st_mode & 0o777 == 0o600
+    assert (servers.home / "token").read_text().strip() not in shown
+
+
+def test_the_api_keeps_its_port_while_ray_runs(servers: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(home=servers.home)
+    first = up.up(settings, Console(quiet=True))
+    head = load_state(StackPaths.of(servers.home)).get("ray")
+    assert head is not None
+    monkeypatch.setattr(servers, "ray", None)
+    monkeypatch.setattr(up, "ensure_ray", lambda *_, **__: head)
+    monkeypatch.setattr(up, "next_free", lambda port, taken: port + 2)
+    assert up.up(settings, Console(quiet=True)).api_url == first.api_url
+
+
+def test_a_named_version_is_served(servers: Recorder) -> None:
+    up.up(Settings(home=servers.home), Console(quiet=True), model="7")
+    deployments = servers.deployed[0]["applications"][0]["deployments"]
+    assert [d["user_config"]["model"] for d in deployments if "user_config" in d] == ["7"]
+
+
+def test_a_database_of_the_users_own_is_not_migrated(servers: Recorder) -> None:
+    settings = Settings.model_validate(
+        {"home": servers.home, "database_url": "postgresql://app@db/x", "mlflow_tracking_uri": "http://mlflow:5000"}
+    )
+    stack = up.up(settings, Console(quiet=True))
+    assert servers.migrated == []
+    assert stack.mlflow_url == "http://mlflow:5000"
+
+
+def test_a_token_from_the_environment_is_not_written_down(servers: Recorder) -> None:
+    up.up(Settings(home=servers.home, token="given"), Console(quiet=True))
+    assert not (servers.home / "token").exists()
+
+
+def test_ray_is_restarted_when_a_setting_changes_and_only_then() -> None:
+    before = {"EDUPULSE_DISTRICT": "north", "PATH": "/bin", "MLFLOW_TRACKING_URI": "sqlite:///m"}
+    same = {**before, "PATH": "/usr/bin", MARKER: "shell:1"}
+    assert ray._fingerprint(before) == ray._fingerprint(same)
+    assert ray._fingerprint(before) != ray._fingerprint({**before, "EDUPULSE_DISTRICT": "south"})
+    assert ray._fingerprint(before) != ray._fingerprint({**before, "MLFLOW_TRACKING_URI": "sqlite:///n"})
+
+
+def test_rays_token_is_made_once_and_private(tmp_path: Path) -> None:
+    paths = StackPaths.of(tmp_path)
+    token = ray.read_ray_token(paths)
+    assert len(token) == 64
+    assert ray.read_ray_token(paths) == token
+    assert paths.ray_token.stat().st_mode & 0o777 == 0o600
+    environment = ray.client_environment(paths, HEAD)
+    assert environment["RAY_ADDRESS"] == HEAD.url
+    assert token not in environment.values()
+
+
+def test_nothing_to_stop_creates_nothing(tmp_path: Path) -> None:
+    console = Console(record=True, width=200)
+    up.down(Settings(home=tmp_path / "never"), console)
+    assert "Nothing was started" in console.export_text()
+    assert not (tmp_path / "never").exists()
