@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.contract import AUX_COLUMNS
+from edupulse_ml.core.contract import AUX_COLUMNS, CONTEXT_COLUMNS, FEATURE_NAMES, MODALITIES, SUPPORT_COLUMNS
 
 Float32 = NDArray[np.float32]
 Int32 = NDArray[np.int32]
@@ -162,3 +162,34 @@ def concatenate_blocks(blocks: Sequence[FeatureBlock]) -> FeatureBlock:
         )
 
     return FeatureBlock(**{f.name: padded(f.name) for f in fields(FeatureBlock)})  # pyright: ignore[reportArgumentType]
+
+
+def empty_windows(n: int, *, window_weeks: int) -> SequenceBatch:
+    """`n` windows without any step."""
+
+    def missing(*shape: int) -> Float32:
+        return np.full(shape, np.nan, dtype=np.float32)
+
+    return SequenceBatch(
+        values=missing(n, window_weeks, len(FEATURE_NAMES)),
+        support=missing(n, window_weeks, len(SUPPORT_COLUMNS)),
+        mask=np.zeros((n, window_weeks, len(MODALITIES)), dtype=np.bool_),
+        aux=missing(n, window_weeks, len(AUX_COLUMNS)),
+        context=missing(n, len(CONTEXT_COLUMNS)),
+        week=np.full((n, window_weeks), PAD, dtype=np.int32),
+        grade_level=np.full((n, window_weeks), PAD, dtype=np.int32),
+    )
+
+
+def last_windows(block: FeatureBlock, *, window_weeks: int) -> SequenceBatch:
+    """The window ending at the last step of each of the block's students, without any step where there is none."""
+    last = block.n_steps - 1
+    rows = np.flatnonzero(last >= 0).astype(np.int32)
+    if len(rows) == 0:
+        return empty_windows(block.n_students, window_weeks=window_weeks)
+    real = windows_ending_at(block, student=rows, step=last[rows], window_weeks=window_weeks)
+    if len(rows) == block.n_students:
+        return real
+    position = np.full(block.n_students, len(rows), dtype=np.int32)
+    position[rows] = np.arange(len(rows), dtype=np.int32)
+    return concatenate_batches([real, empty_windows(1, window_weeks=window_weeks)]).select(position)

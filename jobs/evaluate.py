@@ -1,0 +1,129 @@
+"""`edupulse evaluate`: judge a registered model beside rivals fitted anew on the same split."""
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edupulse_ml.config.settings import Settings, load_settings
+from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.evaluation.html import report_html
+from edupulse_ml.evaluation.report import EvaluationReport
+from edupulse_ml.models.artifact import ModelArtifact
+from edupulse_ml.training.pipeline import fit_rivals
+from jobs.experiment import CHAMPION, History, Predict, default_tasks, judge, latest_test_year, set_up
+from jobs.history import load_history
+from jobs.progress import progress_bars
+from jobs.reporting import show_report
+from jobs.wiring import JobContext, open_context
+
+
+def evaluate(
+    *,
+    model: Annotated[str | None, typer.Option(help="Registered version; default: the champion.")] = None,
+    test_year: Annotated[
+        int | None, typer.Option(help="School year to test on, by its starting year; default: the latest settled one.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the split; that of the training, to keep its test people.")] = 0,
+    replicates: Annotated[int, typer.Option(min=10, help="Resamplings of students for the intervals.")] = 1000,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html.")] = None,
+) -> None:
+    """Judge a registered model on a later school year and on people it has not learned from."""
+    settings, console = load_settings(), Console()
+    report = asyncio.run(
+        evaluate_model(
+            settings,
+            version=ModelVersion(model) if model else None,
+            test_year=test_year,
+            seed=seed,
+            replicates=replicates,
+            clock=SystemClock(),
+            console=console,
+        )
+    )
+    show_report(report, console)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "report.json").write_text(report.to_json(), encoding="utf-8")
+        (out / "report.html").write_text(report_html(report), encoding="utf-8")
+        console.print(f"Written: {out / 'report.json'}, {out / 'report.html'}", soft_wrap=True)
+
+
+async def evaluate_model(
+    settings: Settings,
+    *,
+    version: ModelVersion | None,
+    test_year: int | None,
+    seed: int,
+    replicates: int,
+    clock: Clock,
+    console: Console,
+) -> EvaluationReport:
+    """The report of one model and its rivals.
+
+    Raises:
+        NotFoundError: no such version, or no champion.
+        NotEnoughDataError: too little history.
+    """
+    async with open_context(settings, clock=clock) as context:
+        with progress_bars(console) as bars:
+            reading = bars.add_task("reading student-weeks", total=1.0)
+            history = await load_history(
+                context, as_of=clock.now(), on_share=lambda share: bars.update(reading, completed=share)
+            )
+            judging = bars.add_task("fitting rivals and judging", total=None)
+            report = await asyncio.to_thread(
+                _judge, context, history, version=version, test_year=test_year, seed=seed, replicates=replicates
+            )
+            bars.update(judging, total=1, completed=1)
+        return report
+
+
+def _judge(
+    context: JobContext,
+    history: History,
+    *,
+    version: ModelVersion | None,
+    test_year: int | None,
+    seed: int,
+    replicates: int,
+) -> EvaluationReport:
+    fetched = context.registry.fetch(version)
+    artifact = ModelArtifact.load(fetched.path, threads=0)
+    artifact.contract.require_match(context.contract)
+    experiment = set_up(
+        history,
+        test_year=latest_test_year(history) if test_year is None else test_year,
+        tasks=default_tasks(artifact.task),
+        window_weeks=artifact.contract.window_weeks,
+        seed=seed,
+    )
+    rivals = fit_rivals(
+        experiment.train,
+        experiment.calibration,
+        tasks=experiment.tasks,
+        window_weeks=experiment.window_weeks,
+        seed=seed,
+        progress=lambda _: None,
+    )
+    models: Mapping[str, Predict] = {CHAMPION: artifact.predict} | {rival.name: rival.predict for rival in rivals}
+    return judge(
+        experiment,
+        models,
+        title=f"District {context.settings.district}, model version {fetched.version}",
+        created_at=context.clock.now().isoformat(timespec="seconds"),
+        replicates=replicates,
+        seed=0,
+    )
+
+
+if __name__ == "__main__":
+    import sys
+
+    from jobs.cli import main
+
+    main(["evaluate", *sys.argv[1:]])

@@ -1,0 +1,195 @@
+"""One honest experiment on a district's history: split, fit, calibrate, and judge on a later year and other people."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edupulse_ml.core.errors import NotEnoughDataError
+from edupulse_ml.core.outcomes import EARLY_TASK, Outcomes, Task
+from edupulse_ml.core.records import ExitEvents
+from edupulse_ml.core.sequences import PAD, FeatureBlock, SequenceBatch
+from edupulse_ml.core.weeks import day_from_number, day_number
+from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, WeeklyScores, evaluate_models
+from edupulse_ml.evaluation.outcomes import COUNT_DAY, COUNT_MONTH, eligible_steps, outcomes_from_exits
+from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
+from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_school_year
+from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
+
+Int32 = NDArray[np.int32]
+Bool = NDArray[np.bool_]
+Predict = Callable[[SequenceBatch], Mapping[str, NDArray[np.float64]]]
+
+CHAMPION: Final = "gru"
+_ROWS_PER_RUN: Final = 8192
+
+
+@dataclass(frozen=True)
+class History:
+    """A district's student-weeks and how its enrolments ended, as known on `known_day`. `person_ids` has one entry per
+    student of the block.
+    """
+
+    block: FeatureBlock
+    exits: ExitEvents
+    person_ids: tuple[str, ...]
+    known_day: int
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """What is learned from and what is judged.
+
+    `calibration` holds the later year of people that training never saw, `held_out` their earlier years, for questions
+    that reach beyond what the later year can answer. `test_outcomes` are as known now, the others as known at the
+    first test cutoff.
+    """
+
+    train: TrainingData
+    calibration: TrainingData
+    held_out: TrainingData
+    test: TrainingData
+    returning: TrainingData
+    split: Split
+    tasks: tuple[Task, ...]
+    window_weeks: int
+
+
+def latest_test_year(history: History) -> int:
+    """The latest school year whose outcomes are settled: its following 1 October has passed.
+
+    Raises:
+        NotEnoughDataError: no school year is.
+    """
+    years = np.unique(history.block.school_year[history.block.week != PAD])
+    settled = [
+        int(year) for year in years if day_number(date(int(year) + 1, COUNT_MONTH, COUNT_DAY)) <= history.known_day
+    ]
+    if not settled:
+        msg = (
+            "No school year is settled yet: a year can be judged once the 1 October after it has passed. Import an "
+            "earlier year, or wait."
+        )
+        raise NotEnoughDataError(msg)
+    return settled[-1]
+
+
+def set_up(history: History, *, test_year: int, tasks: Sequence[Task], window_weeks: int, seed: int) -> Experiment:
+    """Split by school year and by person (science.md 4.1).
+
+    Raises:
+        InvalidInputError: fewer than three school years lead up to `test_year`.
+    """
+    block = history.block
+    split = split_by_school_year(block, history.person_ids, test_year=test_year, seed=seed)
+    known_before = _outcomes(history, split.label_cutoff_day)
+    known_now = _outcomes(history, history.known_day)
+    people_held_out = np.asarray(split.calibrate.any(axis=1))[:, None]
+
+    def part(within: Bool, outcomes: Outcomes) -> TrainingData:
+        return TrainingData(block, outcomes, eligible_steps(block, outcomes, within=within))
+
+    return Experiment(
+        train=part(split.train, known_before),
+        calibration=part(split.calibrate, known_before),
+        held_out=part(people_held_out & (block.week != PAD) & (block.school_year <= test_year - 2), known_before),
+        test=part(split.test, known_now),
+        returning=part(split.returning, known_now),
+        split=split,
+        tasks=tuple(tasks),
+        window_weeks=window_weeks,
+    )
+
+
+def judge(
+    experiment: Experiment,
+    models: Mapping[str, Predict],
+    *,
+    title: str,
+    created_at: str,
+    replicates: int,
+    seed: int,
+    notes: Sequence[str] = (),
+) -> EvaluationReport:
+    """The report of all models on the test people, one landmark per student and month, with lead times."""
+    student, step = _landmarks(experiment.test)
+    cutoff = _cutoff(experiment.test, student, step)
+    weekly_student, weekly_step = experiment.test.rows()
+    risk = experiment.tasks[0]
+    return evaluate_models(
+        {name: predict_rows(predict, experiment, experiment.test, student, step) for name, predict in models.items()},
+        EvaluationRows(student, cutoff, experiment.test.outcomes.select(student), _months(cutoff)),
+        tasks=experiment.tasks,
+        context=ReportContext(
+            title=title,
+            champion=CHAMPION,
+            created_at=created_at,
+            split=experiment.split.description,
+            windows=tuple(
+                _window(name, part)
+                for name, part in (
+                    ("train", experiment.train),
+                    ("calibrate", experiment.calibration),
+                    ("test", experiment.test),
+                )
+            ),
+            notes=tuple(notes),
+        ),
+        options=EvaluationOptions(replicates=replicates, seed=seed, shortest_follow_up_days=risk.end_day),
+        weekly=WeeklyScores(
+            task=risk.name,
+            student=weekly_student,
+            cutoff_day=_cutoff(experiment.test, weekly_student, weekly_step),
+            outcomes=experiment.test.outcomes.select(weekly_student),
+            scores={
+                name: predict_rows(predict, experiment, experiment.test, weekly_student, weekly_step)[risk.name]
+                for name, predict in models.items()
+            },
+        ),
+    )
+
+
+def predict_rows(
+    predict: Predict, experiment: Experiment, data: TrainingData, student: Int32, step: Int32
+) -> Mapping[str, NDArray[np.float64]]:
+    """Probability per task for the student-weeks at (student, step), in runs that keep memory flat."""
+    parts: list[Mapping[str, NDArray[np.float64]]] = []
+    for at in range(0, len(student), _ROWS_PER_RUN):
+        rows = slice(at, at + _ROWS_PER_RUN)
+        chosen = labelled_rows(data, student=student[rows], step=step[rows], window_weeks=experiment.window_weeks)
+        parts.append(predict(chosen.batch))
+    return {task.name: np.concatenate([part[task.name] for part in parts]) for task in experiment.tasks}
+
+
+def default_tasks(horizon_task: Task) -> tuple[Task, ...]:
+    """The two questions that are served, the headline first."""
+    return (horizon_task, EARLY_TASK)
+
+
+def _outcomes(history: History, as_of_day: int) -> Outcomes:
+    return outcomes_from_exits(history.exits, as_of_day=as_of_day, n_students=history.block.n_students)
+
+
+def _landmarks(data: TrainingData) -> tuple[Int32, Int32]:
+    student, step = np.nonzero(monthly_landmarks(data.block, data.eligible))
+    return student.astype(np.int32), step.astype(np.int32)
+
+
+def _cutoff(data: TrainingData, student: Int32, step: Int32) -> Int32:
+    return (data.block.week[student, step] + CUTOFF_DAYS_AFTER_MONDAY).astype(np.int32)
+
+
+def _months(cutoff_day: Int32) -> list[str]:
+    return np.datetime_as_string(cutoff_day.astype("datetime64[D]").astype("datetime64[M]")).tolist()
+
+
+def _window(name: str, part: TrainingData) -> DataWindow:
+    student, step = part.rows()
+    cutoff = _cutoff(part, student, step)
+    first, last = (day_from_number(int(day)).isoformat() for day in (cutoff.min(), cutoff.max()))
+    return DataWindow(
+        name=name, first_cutoff=first, last_cutoff=last, n_students=len(np.unique(student)), n_rows=len(student)
+    )

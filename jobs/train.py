@@ -1,0 +1,182 @@
+"""`edupulse train`: fit, calibrate, judge beside the rivals, and register a model."""
+
+import asyncio
+import tempfile
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from edupulse_ml.config.settings import Settings, load_settings
+from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.core.outcomes import risk_task
+from edupulse_ml.evaluation.report import EvaluationReport
+from edupulse_ml.training.options import TrainingOptions
+from edupulse_ml.training.pipeline import ChampionOptions
+from jobs.experiment import CHAMPION, Experiment, History, default_tasks, judge, latest_test_year, set_up
+from jobs.fitting import FittedModels, RayWorkers, fit_all
+from jobs.history import load_history
+from jobs.progress import progress_bars
+from jobs.reporting import record_run, run_tags, show_report
+from jobs.stack.paths import StackPaths
+from jobs.tracking import Tracking
+from jobs.wiring import JobContext, connected_to_ray, open_context
+
+
+@dataclass(frozen=True)
+class TrainingRequest:
+    """What a training run is asked for. `test_year` None: the latest settled school year. `workers` None: train in this
+    process.
+    """
+
+    training: TrainingOptions
+    test_year: int | None = None
+    workers: RayWorkers | None = None
+    replicates: int = 1000
+    promote: bool = True
+
+
+def train(  # noqa: PLR0913 - one argument per option of the command
+    *,
+    test_year: Annotated[
+        int | None, typer.Option(help="School year to test on, by its starting year; default: the latest settled one.")
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
+    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process.")] = 0,
+    gpu: Annotated[bool, typer.Option("--gpu", help="Give each Ray Train worker a GPU.")] = False,
+    resume: Annotated[
+        str | None, typer.Option(help="Name of an earlier run on Ray to go on from its last checkpoint.")
+    ] = None,
+    replicates: Annotated[int, typer.Option(min=10, help="Resamplings of students for the intervals.")] = 1000,
+    allow_small: Annotated[
+        bool, typer.Option("--allow-small", help="Train on fewer than 1,000 students; for experiments only.")
+    ] = False,
+    promote: Annotated[bool, typer.Option(help="Make the new model the champion.")] = True,
+) -> None:
+    """Train the network on the district's records, judge it beside its rivals on a later year, and register it."""
+    settings, clock, console = load_settings(), SystemClock(), Console()
+    training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
+    run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
+    ray_workers = (
+        RayWorkers(workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name) if workers else None
+    )
+    request = TrainingRequest(training, test_year, ray_workers, replicates, promote)
+    asyncio.run(train_model(settings, request, clock=clock, console=console))
+
+
+async def train_model(settings: Settings, request: TrainingRequest, *, clock: Clock, console: Console) -> ModelVersion:
+    """Train, judge, register, and print the report; the new version.
+
+    Raises:
+        NotEnoughDataError: too few students, weeks or events to train honestly.
+        InvalidInputError: the records do not span the three school years needed.
+    """
+    async with open_context(settings, clock=clock) as context:
+        with progress_bars(console) as bars:
+            reading = bars.add_task("reading student-weeks", total=1.0)
+            history = await load_history(
+                context, as_of=clock.now(), on_share=lambda share: bars.update(reading, completed=share)
+            )
+        return await asyncio.to_thread(_fit_and_register, context, history, request, console)
+
+
+def _fit_and_register(
+    context: JobContext, history: History, request: TrainingRequest, console: Console
+) -> ModelVersion:
+    settings, training = context.settings, request.training
+    started = context.clock.now()
+    experiment = set_up(
+        history,
+        test_year=latest_test_year(history) if request.test_year is None else request.test_year,
+        tasks=default_tasks(risk_task(settings.risk_horizon_days)),
+        window_weeks=training.window_weeks,
+        seed=training.seed,
+    )
+    tags = run_tags(settings, experiment)
+    options = ChampionOptions(
+        training=training,
+        objective_discipline_only=settings.objective_discipline_only,
+        policy_version=f"{started:%Y-%m-%d}.{training.seed}",
+        metadata=tags,
+    )
+    with connected_to_ray(settings, needed=request.workers is not None):
+        fitted = _fit(experiment, options, request.workers, console)
+    reports = _judge(experiment, fitted, settings, replicates=request.replicates, started=started, console=console)
+    with tempfile.TemporaryDirectory(prefix="edupulse-train-") as scratch:
+        version = record_run(
+            context.registry,
+            Tracking(context),
+            Path(scratch),
+            name=f"train {started:%Y-%m-%d %H:%M}",
+            fitted=fitted,
+            training=training,
+            tags=tags,
+            reports=reports,
+        )
+    if request.promote:
+        context.registry.set_champion(version)
+    show_report(reports["test"], console)
+    console.print(f"Registered as version {version}{' and promoted to champion' if request.promote else ''}.")
+    return version
+
+
+def _fit(
+    experiment: Experiment, options: ChampionOptions, workers: RayWorkers | None, console: Console
+) -> FittedModels:
+    with progress_bars(console) as bars:
+        doing = bars.add_task("preparing", total=options.training.epochs)
+
+        def step(name: str) -> None:
+            bars.update(doing, description=name, completed=0)
+
+        return fit_all(experiment, options=options, workers=workers, step=step, progress=lambda _: bars.advance(doing))
+
+
+def _judge(
+    experiment: Experiment,
+    fitted: FittedModels,
+    settings: Settings,
+    *,
+    replicates: int,
+    started: datetime,
+    console: Console,
+) -> dict[str, EvaluationReport]:
+    """Reports on the test people and, for the champion and LightGBM, on returning students."""
+    with progress_bars(console) as bars:
+        doing = bars.add_task("judging on the test year", total=2)
+        on_test = judge(
+            experiment,
+            fitted.predict,
+            title=f"District {settings.district}",
+            created_at=started.isoformat(timespec="seconds"),
+            replicates=replicates,
+            seed=0,
+        )
+        bars.advance(doing)
+        reports = {"test": on_test}
+        if experiment.returning.eligible.any():
+            few = {name: fitted.predict[name] for name in (CHAMPION, "boosted") if name in fitted.predict}
+            reports["returning"] = judge(
+                replace(experiment, test=experiment.returning),
+                few,
+                title=f"District {settings.district}: returning students",
+                created_at=started.isoformat(timespec="seconds"),
+                replicates=replicates,
+                seed=0,
+                notes=("The same students' earlier years were learned from: the deployment case.",),
+            )
+        bars.advance(doing)
+    return reports
+
+
+if __name__ == "__main__":
+    import sys
+
+    from jobs.cli import main
+
+    main(["train", *sys.argv[1:]])
