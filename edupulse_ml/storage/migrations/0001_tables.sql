@@ -291,7 +291,7 @@ CREATE INDEX predictions_of_student ON predictions (student_key, created_at DESC
 SELECT create_dated_table('audit_log', 'at', $$
     audit_id uuid NOT NULL DEFAULT gen_random_uuid(),
     district_id text NOT NULL DEFAULT current_setting('edupulse.district'),
-    at timestamptz NOT NULL,
+    at timestamptz NOT NULL DEFAULT now(),
     actor text NOT NULL,
     action text NOT NULL,
     outcome text NOT NULL,
