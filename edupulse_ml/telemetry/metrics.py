@@ -1,6 +1,6 @@
 """Prometheus expositions of several sources as one."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from prometheus_client.core import CollectorRegistry, Metric
 from prometheus_client.exposition import generate_latest
@@ -8,27 +8,39 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 
-def merge_expositions(texts: Iterable[str], *, prefixes: Sequence[str]) -> str:
+def merge_expositions(texts: Iterable[str], *, prefixes: Sequence[str], drop_labels: Iterable[str] = ()) -> str:
     """The families of all `texts` whose name starts with one of `prefixes`, each family once, by name.
 
-    Samples are kept as they are: sources must differ in a label (Ray's replicas and nodes do), equal ones are kept
-    once.
+    `drop_labels` are labels that tell nothing. Samples are otherwise kept as they are: sources must differ in a label
+    (Ray's nodes and workers do); of equal ones the first is kept.
     """
+    dropped = frozenset(drop_labels)
     families: dict[str, Metric] = {}
     seen: set[tuple[str, tuple[tuple[str, str], ...]]] = set()
     for text in texts:
-        for family in text_string_to_metric_families(text):
-            if not family.name.startswith(tuple(prefixes)):
-                continue
+        for family in text_string_to_metric_families(_lines_of(text, tuple(prefixes))):
             merged = families.setdefault(family.name, Metric(family.name, family.documentation, family.type))
             for sample in family.samples:
-                key = (sample.name, tuple(sorted(sample.labels.items())))
+                labels = {name: value for name, value in sample.labels.items() if name not in dropped}
+                key = (sample.name, tuple(sorted(labels.items())))
                 if key not in seen:
                     seen.add(key)
-                    merged.samples.append(sample)
+                    merged.samples.append(sample._replace(labels=labels))
     registry = CollectorRegistry()
     registry.register(_Families([families[name] for name in sorted(families)]))
     return generate_latest(registry).decode()
+
+
+def _lines_of(text: str, prefixes: tuple[str, ...]) -> str:
+    """The lines about the wanted families; parsing all of an agent's thousands of lines takes most of a second."""
+    return "\n".join(_wanted_lines(text, prefixes)) + "\n"
+
+
+def _wanted_lines(text: str, prefixes: tuple[str, ...]) -> Iterator[str]:
+    for line in text.splitlines():
+        name = line.split(" ", 3)[2] if line.startswith(("# HELP ", "# TYPE ")) else line
+        if name.startswith(prefixes):
+            yield line
 
 
 class _Families(Collector):
