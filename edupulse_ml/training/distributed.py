@@ -93,6 +93,7 @@ def _train_on_worker(config: dict[str, Any]) -> None:
         shard=Shard(rank, context.get_world_size()),
         device=str(get_device()),
         wrap=prepare_model,
+        mean_over_workers=_mean_over_workers,
     )
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
@@ -107,3 +108,16 @@ def _train_on_worker(config: dict[str, Any]) -> None:
                 run.save(Path(directory))
                 saved = ray.train.Checkpoint.from_directory(directory)
             ray.train.report(metrics, checkpoint=saved)
+
+
+def _mean_over_workers(value: float) -> float:
+    """The mean of every worker's `value`; all of them must ask."""
+    import torch
+    from ray.train.torch import get_device
+    from torch import distributed
+
+    if not distributed.is_initialized() or distributed.get_world_size() == 1:
+        return value
+    shared = torch.tensor(value, dtype=torch.float64, device=get_device())
+    distributed.all_reduce(shared)
+    return float(shared) / distributed.get_world_size()

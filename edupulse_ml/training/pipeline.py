@@ -10,7 +10,7 @@ from edupulse_ml.core.errors import NotEnoughDataError
 from edupulse_ml.core.outcomes import EARLY_TASK, LABEL_UNKNOWN, Task, interval_probability
 from edupulse_ml.core.predictions import CategoryPolicy
 from edupulse_ml.models.artifact import ModelArtifact
-from edupulse_ml.models.calibration import Calibrator, fit_calibrator
+from edupulse_ml.models.calibration import EVENTS_FOR_PLATT, Calibrator, fit_calibrator
 from edupulse_ml.models.engines import TorchEngine
 from edupulse_ml.models.gru import RiskNet
 from edupulse_ml.models.inputs import InputNorms
@@ -70,11 +70,14 @@ def train_champion(
     options: ChampionOptions,
     progress: Progress,
     fitter: Fitter = fit_here,
+    held_out: TrainingData | None = None,
 ) -> TrainedModel:
     """Fit norms and network on `train`; stop early, calibrate and set categories on `calibration`, a later cohort.
 
     `tasks` are calibrated beside the early-warning task, which always is; `risk_score`, else the first, is the
-    artefact's headline. `progress` is called after each epoch.
+    artefact's headline. `progress` is called after each epoch. `held_out` holds earlier weeks of people whom training
+    never saw: a question that `calibration` cannot answer yet (its year is shorter than the question) is calibrated on
+    those.
 
     Raises:
         NotEnoughDataError: too few students with 20 weeks, or too few events, to train or calibrate (see
@@ -90,7 +93,11 @@ def train_champion(
     network = result.network(training)
     every_task = _with_early_task(tasks)
     scored = _score_cohort(network, norms, calibration, tasks=every_task, options=training)
-    calibrators = {task.name: scored.calibrator(task, allow_small=training.allow_small) for task in every_task}
+    earlier = _score_held_out(network, norms, held_out, scored, tasks=every_task, options=training)
+    calibrators = {
+        task.name: earlier.get(task.name, scored).calibrator(task, allow_small=training.allow_small)
+        for task in every_task
+    }
     base_rates = {task.name: scored.base_rate(task) for task in every_task}
     artifact = ModelArtifact(
         network=network,
@@ -153,11 +160,36 @@ class _ScoredCohort:
             allow_small=allow_small,
         )
 
+    def students_with_event(self, task: Task) -> int:
+        """Students with at least one student-week labelled 1."""
+        return len(np.unique(self.steps.student[self.steps.labels[task.name] == 1]))
+
     def base_rate(self, task: Task) -> float:
         """Share of events among labelled student-weeks, NaN without any."""
         labels = self.steps.labels[task.name]
         known = labels != LABEL_UNKNOWN
         return float(labels[known].mean()) if known.any() else float("nan")
+
+
+def _score_held_out(
+    network: RiskNet,
+    norms: InputNorms,
+    held_out: TrainingData | None,
+    scored: _ScoredCohort,
+    *,
+    tasks: Sequence[Task],
+    options: TrainingOptions,
+) -> dict[str, _ScoredCohort]:
+    """The held-out people's earlier weeks for the tasks that have too few events in the calibration cohort."""
+    lacking = [task for task in tasks if scored.students_with_event(task) < EVENTS_FOR_PLATT]
+    if held_out is None or not lacking or not held_out.eligible.any():
+        return {}
+    earlier = _score_cohort(network, norms, held_out, tasks=lacking, options=options)
+    return {
+        task.name: earlier
+        for task in lacking
+        if earlier.students_with_event(task) > scored.students_with_event(task)
+    }
 
 
 def _with_early_task(tasks: Sequence[Task]) -> tuple[Task, ...]:

@@ -19,6 +19,7 @@ from edupulse_ml.training.options import TrainingOptions
 
 CHECKPOINT_FILE: Final = "run.pt"
 Wrap = Callable[[nn.Module], nn.Module]
+Mean = Callable[[float], float]
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,9 @@ class TrainingRun:
         shard: Shard = Shard(),  # noqa: B008 - frozen
         device: str = "cpu",
         wrap: Wrap = lambda module: module,
+        mean_over_workers: Mean = lambda value: value,
     ) -> None:
-        """`wrap` readies the training module for data parallelism.
+        """`wrap` readies the training module for data parallelism, `mean_over_workers` averages a figure.
 
         Raises:
             InvalidInputError: `task` is not made of hazard intervals.
@@ -60,6 +62,7 @@ class TrainingRun:
         hazard_range(task)
         self._prepared, self._options, self._task, self._shard = prepared, options, task, shard
         self._device = torch.device(device)
+        self._mean = mean_over_workers
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(options.seed)
             network = RiskNet(options.network)
@@ -120,7 +123,7 @@ class TrainingRun:
             self._best = copy.deepcopy(self._average.weights)
         report = {
             "epoch": float(epoch),
-            "train_loss": loss,
+            "train_loss": self._mean(loss),
             "validation_loss": metrics.loss,
             "validation_average_precision": metrics.average_precision,
             "validation_roc_auc": metrics.roc_auc,
