@@ -116,20 +116,34 @@ class Facts:
     stop: Ints
     end: Ints
 
+    @cached_property
+    def _timely(self) -> tuple[Ints, Ints]:
+        """Versions and steps of the facts that are known at their own step."""
+        timely = self.start == self.row
+        return self.source[timely], self.row[timely]
+
+    @cached_property
+    def _late(self) -> tuple[Ints, Ints]:
+        """Facts that become known after their step, and facts that are superseded."""
+        return np.flatnonzero(self.start > self.row), np.flatnonzero(self.stop < self.end)
+
     def total(self, amount: Ints | None = None) -> StepSums:
         """Sum of `amount`, one per version the facts were made of, or the number of facts."""
-        timely = self.start == self.row
-        replaced = np.flatnonzero(self.stop < self.end)
-        late = np.flatnonzero(~timely)
-        weight = np.ones(len(self.source), dtype=np.int64) if amount is None else amount[self.source]
-        n_rows = self.steps.n_rows
-        base = np.bincount(self.row[timely], weights=weight[timely], minlength=n_rows).astype(np.int64)
-        late_amount = np.concatenate((weight[late], -weight[replaced]))
+        source, row = self._timely
+        late, replaced = self._late
+        changing = np.concatenate((late, replaced))
+        if amount is None:
+            base = np.bincount(row, minlength=self.steps.n_rows)
+            late_amount = np.ones(len(changing), dtype=np.int64)
+        else:
+            base = np.bincount(row, weights=amount[source], minlength=self.steps.n_rows).astype(np.int64)
+            late_amount = amount[self.source[changing]]
+        late_amount[len(late) :] *= -1
         counts = late_amount != 0
         return StepSums(
             steps=self.steps,
             base=base,
-            late_row=np.concatenate((self.row[late], self.row[replaced]))[counts],
+            late_row=self.row[changing][counts],
             late_at=np.concatenate((self.start[late], self.stop[replaced]))[counts],
             late_amount=late_amount[counts],
         )

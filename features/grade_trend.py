@@ -39,11 +39,15 @@ def _weeks_into_term(steps: Steps) -> Ints:
     return steps.rows - np.flatnonzero(steps.opens_term)[steps.term_run]
 
 
-def _late_changes(scores: Scores) -> Scores:
-    """Changes that came up after the row they are valid from, equal and opposite ones cancelled; `known` is when."""
+def _late_changes(scores: Scores, stop_row: Ints) -> Scores:
+    """Changes that come up after the row they are valid from, while their course is current (`stop_row` per course).
+
+    `known` is when they come up; equal and opposite ones, as of a version that repeats a score, are cancelled.
+    """
+    current_until = stop_row[scores.course]
     counts = np.maximum(scores.valid, scores.known) < scores.stop
-    added = np.flatnonzero(counts & (scores.known > scores.valid))
-    taken = np.flatnonzero(counts)
+    added = np.flatnonzero(counts & (scores.known > scores.valid) & (scores.known < current_until))
+    taken = np.flatnonzero(counts & (scores.stop < current_until))
     source = np.concatenate((added, taken))
     sign = np.concatenate((np.ones(len(added), dtype=np.int64), -np.ones(len(taken), dtype=np.int64)))
     known = np.concatenate((scores.known[added], scores.stop[taken]))
@@ -70,9 +74,7 @@ def _late_differences(cells: Cells, courses: Courses, scores: Scores, steps: Ste
     count = np.zeros((LAGS, steps.n_rows), dtype=np.int64)
     n_cells = np.bincount(cells.course, minlength=len(courses.term))
     stop_row = cells.first_row + n_cells
-    late = _late_changes(scores)
-    in_term = late.known < stop_row[late.course]
-    late = Scores(*(getattr(late, name)[in_term] for name in Scores.__dataclass_fields__))
+    late = _late_changes(scores, stop_row)
     if not len(late.course):
         return total, count
     change, row, lag = _affected(late, cells.first_row, stop_row)
