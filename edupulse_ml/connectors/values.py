@@ -29,8 +29,10 @@ FUTURE_DAYS: Final = 731
 TRUE_WORDS: Final = ("true", "1", "yes")
 FALSE_WORDS: Final = ("false", "0", "no")
 
-_DATE: Final = r"^\d{4}-\d{2}-\d{2}$"
-_MOMENT: Final = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}(:?\d{2})?)?)?$"
+_DAY: Final = r"\d{4}-(0[1-9]|1[0-2])-(0[1-9]|[12]\d|3[01])"
+_TIME: Final = r"([01]\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6})?)?"
+_DATE: Final = rf"^{_DAY}$"
+_MOMENT: Final = rf"^{_DAY}([T ]{_TIME}(Z|[+-]\d{{2}}(:?\d{{2}})?)?)?$"
 _ZONED: Final = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
 _INTEGER: Final = r"^-?\d+$"
 _NUMBER: Final = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
