@@ -32,7 +32,7 @@ async def load_history(context: JobContext, *, as_of: datetime, on_share: Callab
                 chunk,
                 from_week=_FIRST_WEEK,
                 to_week=last_closed_week(as_of, zone),
-                contract_fingerprint=context.contract.fingerprint,
+                contract=context.contract,
             )
         )
         on_share(min(1.0, (at + len(chunk)) / len(keys)))

@@ -29,7 +29,7 @@ async def latest_windows_of(
     stale = np.flatnonzero(~current)
     if not len(stale):
         return windows
-    records = await context.reader.records_of([keys[row] for row in stale], as_of=cutoff_of(through_week, zone))
+    records = await context.reader.records_of([keys[int(row)] for row in stale], as_of=cutoff_of(through_week, zone))
     options = FeatureOptions(objective_discipline_only=contract.objective_discipline_only)
     block = await asyncio.to_thread(compute_features, records, through_week=through_week, options=options)
     position = np.arange(len(keys))
