@@ -104,7 +104,7 @@ def add_prediction_routes(app: FastAPI, services: Services) -> None:
         return _json(BatchOut(results=results))
 
     @app.get(
-        "/api/v1/predict/history/{student_id}",
+        "/api/v1/predict/history/{student_id:path}",  # an id may hold a slash
         summary="Stored predictions of one student, newest first",
         tags=["predictions"],
         response_model=HistoryOut,

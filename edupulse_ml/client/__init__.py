@@ -1,1 +1,20 @@
-"""The Python client of the HTTP API."""
+"""The Python client of the HTTP API: `EduPulse`, and `AsyncEduPulse` for asyncio."""
+
+from edupulse_ml.client.async_client import AsyncEduPulse
+from edupulse_ml.client.errors import ServiceError, ServiceUnreachableError
+from edupulse_ml.client.protocol import RetryPolicy
+from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, FailedStudent, ScoredStudent
+from edupulse_ml.client.sync_client import EduPulse
+
+__all__ = [
+    "Answer",
+    "AsyncEduPulse",
+    "BatchAnswer",
+    "CurrentModel",
+    "EduPulse",
+    "FailedStudent",
+    "RetryPolicy",
+    "ScoredStudent",
+    "ServiceError",
+    "ServiceUnreachableError",
+]

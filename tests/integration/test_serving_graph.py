@@ -213,7 +213,7 @@ def test_7_metrics_of_the_cluster_name_no_student(served: Served) -> None:
     text = served.client.get("/metrics").text
     assert "ray_edupulse_answers_total" in text
     assert 'source="records"' in text
-    assert "history/{student_id}" in text or "history/" not in text
+    assert "history/{student_id:path}" in text or "history/" not in text
     for student_id in ("S3", "COMPUTED", "nobody"):
         assert student_id not in text
 

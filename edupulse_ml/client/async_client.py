@@ -1,0 +1,133 @@
+"""The client for asyncio."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import pandas as pd
+
+from edupulse_ml.client import protocol
+from edupulse_ml.client.frames import student_ids_of, with_answers
+from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, ScoredStudent
+
+
+class AsyncEduPulse:
+    """EduPulse over HTTP, for asyncio; belongs to one event loop.
+
+    Args:
+        base_url: Address of the service.
+        token: Bearer token; None: `EDUPULSE_TOKEN`, else the file `token` of the home folder (`.edupulse`).
+        timeout_s: Longest wait for one answer, in seconds.
+        retry: When and how often a request is repeated.
+        transport: Replaces the network, for tests.
+        sleep: Waits between repetitions.
+
+    Example:
+        async with AsyncEduPulse() as edupulse:
+            print((await edupulse.predict("S000123")).category)
+    """
+
+    def __init__(
+        self,
+        base_url: str = protocol.DEFAULT_BASE_URL,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        retry: protocol.RetryPolicy | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._retry = retry or protocol.RetryPolicy()
+        self._sleep = sleep
+        self._base_url = base_url
+        self._http = httpx.AsyncClient(
+            base_url=base_url,
+            headers=protocol.headers(protocol.resolve_token(token)),
+            timeout=timeout_s,
+            transport=transport,
+        )
+
+    async def predict(
+        self, student_id: str, *, as_of: date | datetime | None = None, include_reasons: bool = True
+    ) -> Answer:
+        """The risk of one student now, or as of a moment or the end of a date.
+
+        Raises:
+            NotFoundError: the district has no such student.
+            InvalidInputError: `as_of` lies in the future, or the id is not one.
+            UnauthorizedError: the token is not the service's.
+            TooManyRequestsError: the service stayed busy through all repetitions.
+            DependencyDownError: the service lacks a server, or does not answer.
+        """
+        return protocol.one_answer(
+            await self._send(protocol.predict_call(student_id, as_of=as_of, include_reasons=include_reasons))
+        )
+
+    async def predict_many(
+        self,
+        student_ids: Sequence[str],
+        *,
+        as_of: date | datetime | None = None,
+        include_reasons: bool = True,
+    ) -> list[BatchAnswer]:
+        """Answers for any number of students, in their order; one student's problem is a `FailedStudent`.
+
+        Raises as `predict` does for what concerns all students.
+        """
+        calls = protocol.batch_calls(student_ids, as_of=as_of, include_reasons=include_reasons)
+        return [answer for chunk, call in calls for answer in protocol.batch_answers(await self._send(call), chunk)]
+
+    async def predict_frame(
+        self,
+        frame: pd.DataFrame,
+        *,
+        id_column: str = "student_id",
+        as_of: date | datetime | None = None,
+        include_reasons: bool = True,
+    ) -> pd.DataFrame:
+        """A new frame with the answers beside the rows of `frame`, whose order and index it keeps.
+
+        Raises as `predict_many` does, and `FrameColumnError` where the columns do not fit.
+        """
+        ids = student_ids_of(frame, id_column=id_column)
+        return with_answers(frame, await self.predict_many(ids, as_of=as_of, include_reasons=include_reasons))
+
+    async def history(self, student_id: str, *, limit: int = 50) -> list[ScoredStudent]:
+        """Stored predictions of one student, newest first; raises `NotFoundError` for an unknown student."""
+        return protocol.history_answers(await self._send(protocol.history_call(student_id, limit=limit)))
+
+    async def current_model(self) -> CurrentModel:
+        """The model that answers now."""
+        return protocol.model_answer(await self._send(protocol.MODEL_CALL))
+
+    async def close(self) -> None:
+        """End the connections."""
+        await self._http.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _send(self, call: protocol.Call) -> dict[str, Any]:
+        steps = protocol.exchange(call, retry=self._retry, base_url=self._base_url)
+        step = next(steps)
+        try:
+            while True:
+                step = steps.send(
+                    await self._attempt(step) if isinstance(step, protocol.Call) else await self._sleep(step)
+                )
+        except StopIteration as done:
+            return done.value
+
+    async def _attempt(self, call: protocol.Call) -> protocol.Outcome:
+        try:
+            return await self._http.request(call.method, call.path, json=call.body, params=call.params)
+        except httpx.TransportError as error:
+            return error

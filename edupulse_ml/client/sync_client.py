@@ -1,0 +1,129 @@
+"""The client that waits."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import date, datetime
+from types import TracebackType
+from typing import Any, Self
+
+import httpx
+import pandas as pd
+
+from edupulse_ml.client import protocol
+from edupulse_ml.client.frames import student_ids_of, with_answers
+from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, ScoredStudent
+
+
+class EduPulse:
+    """EduPulse over HTTP.
+
+    Args:
+        base_url: Address of the service.
+        token: Bearer token; None: `EDUPULSE_TOKEN`, else the file `token` of the home folder (`.edupulse`).
+        timeout_s: Longest wait for one answer, in seconds.
+        retry: When and how often a request is repeated.
+        transport: Replaces the network, for tests.
+        sleep: Waits between repetitions.
+
+    Example:
+        with EduPulse() as edupulse:
+            print(edupulse.predict("S000123").category)
+    """
+
+    def __init__(
+        self,
+        base_url: str = protocol.DEFAULT_BASE_URL,
+        *,
+        token: str | None = None,
+        timeout_s: float = 30.0,
+        retry: protocol.RetryPolicy | None = None,
+        transport: httpx.BaseTransport | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._retry = retry or protocol.RetryPolicy()
+        self._sleep = sleep
+        self._base_url = base_url
+        self._http = httpx.Client(
+            base_url=base_url,
+            headers=protocol.headers(protocol.resolve_token(token)),
+            timeout=timeout_s,
+            transport=transport,
+        )
+
+    def predict(self, student_id: str, *, as_of: date | datetime | None = None, include_reasons: bool = True) -> Answer:
+        """The risk of one student now, or as of a moment or the end of a date.
+
+        Raises:
+            NotFoundError: the district has no such student.
+            InvalidInputError: `as_of` lies in the future, or the id is not one.
+            UnauthorizedError: the token is not the service's.
+            TooManyRequestsError: the service stayed busy through all repetitions.
+            DependencyDownError: the service lacks a server, or does not answer.
+        """
+        return protocol.one_answer(
+            self._send(protocol.predict_call(student_id, as_of=as_of, include_reasons=include_reasons))
+        )
+
+    def predict_many(
+        self,
+        student_ids: Sequence[str],
+        *,
+        as_of: date | datetime | None = None,
+        include_reasons: bool = True,
+    ) -> list[BatchAnswer]:
+        """Answers for any number of students, in their order; one student's problem is a `FailedStudent`.
+
+        Raises as `predict` does for what concerns all students.
+        """
+        calls = protocol.batch_calls(student_ids, as_of=as_of, include_reasons=include_reasons)
+        return [answer for chunk, call in calls for answer in protocol.batch_answers(self._send(call), chunk)]
+
+    def predict_frame(
+        self,
+        frame: pd.DataFrame,
+        *,
+        id_column: str = "student_id",
+        as_of: date | datetime | None = None,
+        include_reasons: bool = True,
+    ) -> pd.DataFrame:
+        """A new frame with the answers beside the rows of `frame`, whose order and index it keeps.
+
+        Raises as `predict_many` does, and `FrameColumnError` where the columns do not fit.
+        """
+        ids = student_ids_of(frame, id_column=id_column)
+        return with_answers(frame, self.predict_many(ids, as_of=as_of, include_reasons=include_reasons))
+
+    def history(self, student_id: str, *, limit: int = 50) -> list[ScoredStudent]:
+        """Stored predictions of one student, newest first; raises `NotFoundError` for an unknown student."""
+        return protocol.history_answers(self._send(protocol.history_call(student_id, limit=limit)))
+
+    def current_model(self) -> CurrentModel:
+        """The model that answers now."""
+        return protocol.model_answer(self._send(protocol.MODEL_CALL))
+
+    def close(self) -> None:
+        """End the connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _send(self, call: protocol.Call) -> dict[str, Any]:
+        steps = protocol.exchange(call, retry=self._retry, base_url=self._base_url)
+        step = next(steps)
+        try:
+            while True:
+                step = steps.send(self._attempt(step) if isinstance(step, protocol.Call) else self._sleep(step))
+        except StopIteration as done:
+            return done.value
+
+    def _attempt(self, call: protocol.Call) -> protocol.Outcome:
+        try:
+            return self._http.request(call.method, call.path, json=call.body, params=call.params)
+        except httpx.TransportError as error:
+            return error

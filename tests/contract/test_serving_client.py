@@ -1,0 +1,180 @@
+"""The clients against the real API: what one says the other understands."""
+
+import asyncio
+import inspect
+import warnings
+from collections.abc import Callable
+from datetime import date
+from typing import Any
+
+import httpx
+import pandas as pd
+import pytest
+
+from deployments.ingress.api import create_api
+from edupulse_ml.client import AsyncEduPulse, EduPulse, FailedStudent, RetryPolicy, ScoredStudent
+from edupulse_ml.core.errors import (
+    DependencyDownError,
+    InvalidInputError,
+    NotFoundError,
+    TooManyRequestsError,
+    UnauthorizedError,
+)
+from edupulse_ml.core.predictions import InsufficientData
+from tests.fakes.serving import REASON, TOKEN, LocalServing
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from fastapi.testclient import TestClient
+
+Ask = Callable[[str, Any], Any]
+
+
+class Clients:
+    """Calls a method on the waiting or the awaiting client, over one service."""
+
+    def __init__(self, serving: LocalServing, *, awaiting: bool) -> None:
+        self.serving = serving
+        self.awaiting = awaiting
+        self.pauses: list[float] = []
+
+    def call(self, method: str, *args: Any, token: str = TOKEN, **kwargs: Any) -> Any:
+        app = create_api(self.serving.services())
+        retry = RetryPolicy(attempts=2)
+        if not self.awaiting:
+            transport = TestClient(app, raise_server_exceptions=False)._transport
+            with EduPulse("http://test", token=token, transport=transport, retry=retry, sleep=self.pauses.append) as c:
+                return getattr(c, method)(*args, **kwargs)
+
+        async def ask() -> Any:
+            async def sleep(seconds: float) -> None:
+                self.pauses.append(seconds)
+
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with AsyncEduPulse("http://test", token=token, transport=transport, retry=retry, sleep=sleep) as c:
+                return await getattr(c, method)(*args, **kwargs)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture(params=[False, True], ids=["sync", "async"])
+def clients(request: pytest.FixtureRequest) -> Clients:
+    return Clients(LocalServing(), awaiting=request.param)
+
+
+def test_both_clients_offer_the_same() -> None:
+    def public(kind: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in vars(kind).items()
+            if inspect.isfunction(member) and not name.startswith("_")
+        }
+
+    assert public(EduPulse) == public(AsyncEduPulse)
+
+
+def test_predict(clients: Clients) -> None:
+    answer = clients.call("predict", "S3")
+    assert isinstance(answer, ScoredStudent)
+    assert (answer.student_id, answer.category, answer.risk_score) == ("S3", "critical", pytest.approx(0.9))
+    assert answer.reasons == (REASON,)
+    assert answer.feature_week == date(2022, 2, 28)
+    assert answer.coverage.weeks == 20
+    assert answer.attention_weeks[0].week == date(2022, 2, 28)
+
+
+def test_predict_as_of_a_date_without_reasons(clients: Clients) -> None:
+    answer = clients.call("predict", "S3", as_of=date(2022, 2, 23), include_reasons=False)
+    assert answer.feature_week == date(2022, 2, 14)
+    assert answer.reasons is None
+
+
+def test_too_little_data_is_an_answer(clients: Clients) -> None:
+    answer = clients.call("predict", "NEW")
+    assert isinstance(answer, InsufficientData)
+    assert "2 instructional weeks" in answer.missing[0]
+
+
+def test_predict_many_takes_any_number_and_keeps_the_order(clients: Clients) -> None:
+    ids = ["S0", "nobody", "NEW", "S1"] * 60
+    answers = clients.call("predict_many", ids)
+    assert [answer.student_id for answer in answers] == ids
+    assert [answer.status for answer in answers[:4]] == ["scored", "error", "insufficient_data", "scored"]
+    assert isinstance(answers[1], FailedStudent)
+    assert answers[1].http_status == 404
+    assert [len(request.student_ids) for request, _ in clients.serving.pipeline.requests] == [4, 2, 2]
+    assert clients.call("predict_many", []) == []
+
+
+def test_predict_frame_keeps_rows_index_and_columns(clients: Clients) -> None:
+    frame = pd.DataFrame({"grade": [9, 10, 11], "id": ["S2", "NEW", "nobody"]}, index=[7, 3, 5])
+    before = frame.copy()
+    answer = clients.call("predict_frame", frame, id_column="id")
+    pd.testing.assert_frame_equal(frame, before)
+    assert list(answer.index) == [7, 3, 5]
+    assert list(answer["grade"]) == [9, 10, 11]
+    assert list(answer["status"]) == ["scored", "insufficient_data", "error"]
+    assert answer["risk_score"].round(3).tolist()[0] == 0.5
+    assert answer["risk_score"].isna().tolist() == [False, True, True]
+    assert answer["weeks"].tolist()[:2] == [20, 2]
+    assert answer.loc[7, "reasons"] == REASON.text
+    assert "at least 4" in answer.loc[3, "problem"]
+    assert answer["feature_week"].dtype.kind == "M"
+    empty = clients.call("predict_frame", frame.iloc[:0], id_column="id")
+    assert len(empty) == 0
+    assert list(empty.columns) == list(answer.columns)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pd.DataFrame({"student": ["S0"]}),
+        pd.DataFrame({"student_id": ["S0", None]}),
+        pd.DataFrame({"student_id": ["S0"], "category": ["x"]}),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused(clients: Clients, frame: pd.DataFrame) -> None:
+    with pytest.raises(InvalidInputError):
+        clients.call("predict_frame", frame)
+    assert not clients.serving.pipeline.requests
+
+
+def test_history_and_model(clients: Clients) -> None:
+    made = clients.call("predict", "S1")
+    (stored,) = clients.call("history", "S1")
+    assert stored == made
+    assert clients.call("current_model").model_version == "1"
+
+
+def test_an_id_with_a_slash_or_a_question_mark_is_one_id(clients: Clients) -> None:
+    with pytest.raises(NotFoundError, match="no such student"):
+        clients.call("history", "a/b?c")
+
+
+def test_problems_are_exceptions(clients: Clients) -> None:
+    with pytest.raises(NotFoundError, match="no student"):
+        clients.call("predict", "nobody")
+    with pytest.raises(InvalidInputError, match=r"future.*\(request "):
+        clients.call("predict", "S0", as_of=date(2999, 1, 1))
+    with pytest.raises(InvalidInputError, match=r"body\.student_id"):
+        clients.call("predict", "")
+    with pytest.raises(UnauthorizedError):
+        clients.call("predict", "S0", token="wrong")
+    assert clients.pauses == []
+
+
+def test_a_busy_service_is_asked_again_after_the_time_it_names(clients: Clients) -> None:
+    clients.serving.pipeline.error = TooManyRequestsError("busy", retry_after_s=3.0)
+    with pytest.raises(TooManyRequestsError) as error:
+        clients.call("predict", "S0")
+    assert error.value.retry_after_s == 3.0
+    assert clients.pauses == [3.0]
+    assert len(clients.serving.pipeline.requests) == 2
+
+
+def test_a_missing_server_is_named(clients: Clients) -> None:
+    clients.serving.district.take_postgresql_down()
+    with pytest.raises(DependencyDownError) as error:
+        clients.call("predict", "S0")
+    assert error.value.dependency == "postgresql"
+    assert len(clients.pauses) == 1
