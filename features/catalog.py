@@ -48,14 +48,18 @@ arrives or changes later alters no earlier row.
   is neither. Days in denominators are those of weeks in which attendance was taken.
 - A *course* is a student's course in a term with one subject and one core flag; its running average is the mean of
   its posted scores weighted by points, to the thousandth. Grade records name no credits, so courses weigh equally.
-  Term ids must differ between school years. Work that is past due, not handed in and not scored counts as 0 only in
+  Term ids must differ between school years. Work that is past due and neither submitted nor scored counts as 0 only in
   districts that say so (`district_posts_zeros`).
 - An item is *handed in* once submitted, or once a score above 0 is posted for it; a posted 0 without a submission is
   a zero given for missing work.
 - Missing is NaN, never 0. Rates are raw here; the model shrinks those marked so towards its own frozen prior.
 
-Masks: **attendance**: {ATTENDANCE_MASK}. **course**: {COURSE_MASK}. **discipline**: {DISCIPLINE_MASK}; all
-discipline features are missing where this is false.
+Masks (1 = known):
+
+- attendance: {ATTENDANCE_MASK}
+- course: {COURSE_MASK}
+- discipline: {DISCIPLINE_MASK}; all
+  discipline features are missing where this is false
 """
 
 _SUPPORT: Final = {

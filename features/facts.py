@@ -73,7 +73,7 @@ class StepSums:
         """[R] the amount of the step `lag` before each row; 0 where that is in another school year."""
         steps = self.steps
         out = np.zeros_like(self.base)
-        out[lag:] = self.base[: len(self.base) - lag]
+        out[lag:] = self.base[: max(len(out) - lag, 0)]
         out[steps.weeks_into_year < lag] = 0
         if len(self.late_row):
             row = self.late_row + lag

@@ -28,8 +28,8 @@ def course_average_trend(cells: Cells, courses: Courses, scores: Scores, exists:
     def series(lag: int) -> tuple[Floats, Bools]:
         lagged_total, lagged_count = by_lag_total[lag].copy(), by_lag_count[lag].copy()
         same_term = weeks_into_term >= lag
-        lagged_total[lag:] += np.where(same_term[lag:], total[: len(total) - lag], 0)
-        lagged_count[lag:] += np.where(same_term[lag:], count[: len(count) - lag], 0)
+        lagged_total[lag:] += np.where(same_term[lag:], total[: max(len(total) - lag, 0)], 0)
+        lagged_count[lag:] += np.where(same_term[lag:], count[: max(len(count) - lag, 0)], 0)
         return lagged_total / np.maximum(lagged_count, 1), lagged_count > 0
 
     return slope_over_lags((series(lag) for lag in range(LAGS)), min_points=MIN_WEEKS) / AVERAGE_UNIT

@@ -34,7 +34,7 @@ def random_records(rng: np.random.Generator, shape: RandomShape) -> rec.RecordSe
         enrollments += mine
         days = _days_of(calendars, mine)
         rows["attendance"] += _attendance(rng, shape, student, days)
-        rows["grades"] += _grades(rng, shape, student, days)
+        rows["grades"] += _grades(rng, shape, student, days, calendars)
         rows["transcript"] += _transcript(rng, shape, student, calendars, mine, n_terms)
         rows["discipline"] += _discipline(rng, shape, student, days)
     birth = WEEK_1 - 14 * 365 + rng.integers(-500, 500, shape.n_students)
@@ -225,17 +225,19 @@ def _attendance(rng, shape, student, days):
     return out
 
 
-def _grades(rng, shape, student, days):
+def _grades(rng, shape, student, days, calendars):
     out = []
     if not len(days):
         return out
     first, last = int(days[0]) - 15, int(days[-1]) + 15
-    terms = {}
+    school = int(rng.integers(shape.n_schools))
     n_items = int((last - first) / 7 * rng.uniform(0.5, 5))
     for _ in range(n_items):
         due = int(rng.integers(first, last))
-        period = (due - WEEK_1) // int(rng.choice([50, 133]))
-        term = terms.setdefault(period, OLD_TERM_CODES + int(rng.integers(0, 8)))
+        column = int(np.clip(due - WEEK_1, 0, calendars.term.shape[1] - 1))
+        term = int(calendars.term[school if rng.random() < 0.9 else 0, column])
+        if term < 0 or rng.random() < 0.05:
+            term = int(rng.integers(0, calendars.term.max() + 1))
         course = int(rng.integers(N_COURSES))
         core = course < 3 if rng.random() < 0.95 else course >= 3
 
