@@ -68,7 +68,7 @@ def moments(values_RV: NDArray[np.floating], *, group: Int64, week: Int64, n_gro
     for table in (count, total, squares):
         table[n_groups] = table.sum(axis=0)
     overall = np.stack([table[n_groups].sum(axis=0) for table in (count, total, squares)])
-    return Moments(*(_smooth(table) for table in (count, total, squares)), overall)
+    return Moments(_smooth(count), _smooth(total), _smooth(squares), overall)
 
 
 def _smooth(table_GWV: Float64) -> Float64:

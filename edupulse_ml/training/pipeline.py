@@ -186,9 +186,7 @@ def _score_held_out(
         return {}
     earlier = _score_cohort(network, norms, held_out, tasks=lacking, options=options)
     return {
-        task.name: earlier
-        for task in lacking
-        if earlier.students_with_event(task) > scored.students_with_event(task)
+        task.name: earlier for task in lacking if earlier.students_with_event(task) > scored.students_with_event(task)
     }
 
 
