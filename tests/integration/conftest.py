@@ -38,6 +38,9 @@ class PostgresFixture:
     def __init__(self, server_uri: str) -> None:
         self._uri = server_uri
         self._numbers = itertools.count(1)
+        # Tests need no data after a power cut.
+        self._execute("ALTER SYSTEM SET fsync = off")
+        self._execute("SELECT pg_reload_conf()")
         self._execute("CREATE DATABASE template_edupulse")
         asyncio.run(migrate(self.admin_url("template_edupulse"), app_role=APP_ROLE))
 

@@ -1,0 +1,228 @@
+import asyncio
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from edupulse_ml.core.contract import current_contract
+from edupulse_ml.core.errors import InvalidInputError
+from edupulse_ml.core.sequences import PAD, FeatureBlock
+from edupulse_ml.core.weeks import day_number
+from edupulse_ml.storage.features import PostgresFeatureStore
+from tests.fakes.blocks import block_of
+from tests.fakes.record_tables import parse
+from tests.fakes.store_world import SCHOOLS, STUDENTS, World, counted_statements
+
+CONTRACT = current_contract()
+OTHER = current_contract(window_weeks=10)
+
+
+def week(text: str) -> int:
+    return day_number(parse("date", text))
+
+
+W1, W2, W3, W4 = (week(text) for text in ("2024-12-23", "2024-12-30", "2025-01-06", "2025-01-13"))
+BLOCK = block_of([[W1, W2, W3], [W2]], seed=1)
+KEYS = [1, 2]
+
+
+def same(left: FeatureBlock, right: FeatureBlock) -> bool:
+    return all(
+        np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        for a, b in zip(vars(left).values(), vars(right).values(), strict=True)
+    )
+
+
+@pytest.fixture
+def world(database_urls) -> World:
+    world = World(database_urls)
+    world.load({"schools": SCHOOLS, "students": STUDENTS})
+    return world
+
+
+def with_store(world: World, work):
+    return world.run(lambda database: work(PostgresFeatureStore(database)))
+
+
+def write(world: World, block: FeatureBlock = BLOCK, *, keys=KEYS, contract=CONTRACT, through=W3) -> int:
+    return with_store(world, lambda store: store.write_block(keys, block, contract, through_week=through))
+
+
+def history(world: World, *, keys=KEYS, contract=CONTRACT, from_week=W1, to_week=W4) -> FeatureBlock:
+    return with_store(
+        world, lambda store: store.read_history(keys, contract=contract, from_week=from_week, to_week=to_week)
+    )
+
+
+def windows(world: World, *, keys=KEYS, through=W3, length=20, contract=CONTRACT):
+    return with_store(
+        world,
+        lambda store: store.latest_windows(
+            keys, through_week=through, window_weeks=length, contract_fingerprint=contract.fingerprint
+        ),
+    )
+
+
+def refresh(world: World, *, through=W3, contract=CONTRACT, limit=100):
+    """What a materialisation does to the queue."""
+
+    async def work(store):
+        pending = await store.pending_refresh(contract=contract, through_week=through, limit=limit)
+        await store.mark_refreshed(pending, contract=contract, through_week=through)
+        return pending
+
+    return with_store(world, work)
+
+
+def attendance(student: str, day: str, status: str = "present"):
+    return {"student_id": student, "date": day, "status": status, "recorded_at": f"{day}T20:00:00+00:00"}
+
+
+class TestBlocks:
+    def test_what_was_written_is_read(self, world):
+        assert write(world) == 4
+        assert same(history(world), BLOCK)
+
+    def test_in_the_order_asked(self, world):
+        write(world)
+        assert same(history(world, keys=[2, 1]), BLOCK.select([1, 0]))
+
+    def test_writing_twice_changes_nothing(self, world):
+        write(world)
+        assert write(world) == 0
+
+    def test_only_changed_rows_are_counted(self, world):
+        write(world)
+        values = BLOCK.values.copy()
+        values[0, 1, 5] = 0.125
+        assert write(world, replace(BLOCK, values=values)) == 1
+        assert history(world).values[0, 1, 5] == np.float32(0.125)
+
+    def test_a_week_that_is_no_step_any_more_goes(self, world):
+        write(world)
+        shorter = block_of([[W1, W3], [W2]], seed=2)
+        write(world, shorter)
+        assert same(history(world), shorter)
+
+    def test_later_weeks_stay_when_an_earlier_date_is_written(self, world):
+        write(world)
+        earlier = block_of([[W1], []], seed=3)
+        write(world, earlier, through=W1)
+        assert history(world).week.tolist() == [[W1, W2, W3], [W2, PAD, PAD]]
+
+    def test_contracts_do_not_mix(self, world):
+        write(world)
+        other = block_of([[W1], [W1]], seed=4)
+        write(world, other, contract=OTHER)
+        assert same(history(world), BLOCK)
+        assert same(history(world, contract=OTHER), other)
+
+    def test_history_between_two_weeks(self, world):
+        write(world)
+        assert history(world, from_week=W2, to_week=W2).week.tolist() == [[W2], [W2]]
+
+    def test_nobody_and_nothing(self, world):
+        assert history(world).week.shape == (2, 0)
+        assert history(world, keys=[]).week.shape == (0, 0)
+        assert write(world, block_of([[], []], seed=1)) == 0
+
+    def test_a_block_of_other_students_is_refused(self, world):
+        with pytest.raises(InvalidInputError):
+            write(world, keys=[1])
+        with pytest.raises(InvalidInputError, match="through_week"):
+            write(world, through=W2)
+
+    def test_two_writers_at_once_agree(self, world):
+        async def work(store):
+            write = store.write_block
+            return await asyncio.gather(*(write(KEYS, BLOCK, CONTRACT, through_week=W3) for _ in range(2)))
+
+        assert sorted(with_store(world, work)) == [0, 4]
+        assert same(history(world), BLOCK)
+
+
+class TestWindows:
+    def test_the_last_steps_up_to_the_week(self, world):
+        write(world)
+        stored = windows(world, length=2)
+        assert stored.block.week.tolist() == [[W2, W3], [W2, PAD]]
+        np.testing.assert_array_equal(stored.block.values[0], BLOCK.values[0, 1:3])
+        assert windows(world, through=W2).block.week.tolist() == [[W1, W2], [W2, PAD]]
+
+    def test_any_number_of_students_is_one_statement(self, world, monkeypatch):
+        write(world)
+
+        async def work(store):
+            with counted_statements(monkeypatch) as counter:
+                await store.latest_windows(
+                    KEYS * 50, through_week=W3, window_weeks=20, contract_fingerprint=CONTRACT.fingerprint
+                )
+            return counter.count
+
+        assert with_store(world, work) == 1
+
+    def test_nobody_asked_for(self, world):
+        stored = windows(world, keys=[])
+        assert (stored.block.n_students, list(stored.is_current)) == (0, [])
+
+    def test_nothing_stored(self, world):
+        stored = windows(world)
+        assert stored.block.week.shape == (2, 0)
+        assert stored.is_current == [False, False]
+
+    def test_current_once_marked_through_the_week(self, world):
+        write(world)
+        assert windows(world).is_current == [False, False]
+        refresh(world)
+        assert windows(world).is_current == [True, True]
+        assert windows(world, through=W4).is_current == [False, False]
+        assert windows(world, through=W1).is_current == [True, True]
+        assert windows(world, contract=OTHER).is_current == [False, False]
+
+    def test_not_current_after_an_import_that_reaches_the_week(self, world):
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-07"))
+        assert windows(world).is_current == [True, False]
+        assert windows(world, through=W2).is_current == [True, True]
+
+
+class TestQueue:
+    def test_everybody_is_pending_at_first_and_nobody_after(self, world):
+        assert [student.student_key for student in refresh(world)] == [1, 2]
+        assert refresh(world) == []
+
+    def test_a_new_week_makes_everybody_pending_from_it_on(self, world):
+        refresh(world)
+        assert [(p.student_key, p.from_week) for p in refresh(world, through=W4)] == [(1, W4), (2, W4)]
+
+    def test_an_import_makes_its_students_pending(self, world):
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-01"))
+        assert [(p.student_key, p.from_week) for p in refresh(world)] == [(2, W2)]
+        assert with_store(world, lambda store: store.queue_length()) == 0
+
+    def test_an_import_in_between_keeps_the_student_pending(self, world):
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-01"))
+        listed = with_store(world, lambda store: store.pending_refresh(contract=CONTRACT, through_week=W3, limit=9))
+        world.load_one("attendance_records", attendance("s2", "2025-01-02"))
+        with_store(world, lambda store: store.mark_refreshed(listed, contract=CONTRACT, through_week=W3))
+        assert windows(world).is_current == [True, False]
+        assert [p.student_key for p in refresh(world)] == [2]
+
+    def test_pages_by_key(self, world):
+        def page(after):
+            return with_store(
+                world,
+                lambda store: store.pending_refresh(contract=CONTRACT, through_week=W3, limit=1, after=after),
+            )
+
+        assert [p.student_key for p in page(None)] == [1]
+        assert [p.student_key for p in page(1)] == [2]
+        assert page(2) == []
+
+
+def test_each_district_writes_its_own(world):
+    write(world)
+    other = World(world.urls, district="other")
+    assert windows(other).block.week.shape == (2, 0)
