@@ -423,10 +423,10 @@ class Row:
         expected = max(0, first_year - entry) * self.o.credits_per_year if history else 0
         school = self.step["school"]
         for (at, year, _), last in calendar_terms.items():
-            if at == school and year >= max(entry, first_year) and last <= self.close:
-                if history or last >= first_monday:
-                    in_year = sum(1 for key in calendar_terms if key[:2] == (school, year))
-                    expected += self.o.credits_per_year / in_year
+            in_time = year >= max(entry, first_year) and last <= self.close
+            if at == school and in_time and (history or last >= first_monday):
+                in_year = sum(1 for key in calendar_terms if key[:2] == (school, year))
+                expected += self.o.credits_per_year / in_year
         o["credits_earned_ratio"] = div(float(sum(thousandths(t["credits_earned"]) for t in counted)), expected)
 
     # ---------------------------------------------------------------- discipline

@@ -40,7 +40,9 @@ def assert_features(records: RecordSet, expected: str, *, options: FeatureOption
             if text == "*":
                 continue
             found = value_of(block, student=0, week_number=number, column=column)
-            wanted = float("nan") if text == "-" else {"yes": 1.0, "no": 0.0}.get(text) if text.isalpha() else float(text)
+            wanted = (
+                float("nan") if text == "-" else {"yes": 1.0, "no": 0.0}.get(text) if text.isalpha() else float(text)
+            )
             if not np.isclose(found, wanted, rtol=0, atol=TOLERANCE, equal_nan=True):
                 wrong.append(f"week {number}: {column} is {found:.4f}, expected {text}")
     assert not wrong, "\n".join(wrong)

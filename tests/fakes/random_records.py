@@ -151,7 +151,13 @@ def _enrollments(rng, shape, calendars, student):
         days = np.flatnonzero(calendars.school_year[school] == 2024 + y)
         entry = WEEK_1 + int(days[0]) + int(rng.choice([-40, 0, 0, 0, 9, 52]))
         exit_day = WEEK_1 + int(days[-1]) + 1 if rng.random() < 0.7 else NEVER
-        base = {"student": student, "school": school, "grade_level": grade + y, "entry_day": entry, "exit_day": exit_day}
+        base = {
+            "student": student,
+            "school": school,
+            "grade_level": grade + y,
+            "entry_day": entry,
+            "exit_day": exit_day,
+        }
         known = entry if rng.random() < 0.7 or shape.tidy else entry + int(rng.integers(1, 30))
         move = int(rng.integers(1, shape.weeks_per_year)) * 7 + entry
         if rng.random() < 0.3 and shape.n_schools > 1:
