@@ -17,13 +17,16 @@ from edupulse_ml.core.ports import AnswerCache, FeatureStore, PredictionStore, R
 
 @dataclass(frozen=True)
 class Stores:
-    """Open stores of one replica. `ping` returns if PostgreSQL answers and raises `DependencyDownError` if not."""
+    """Open stores of one replica. `ping` returns if PostgreSQL answers and raises `DependencyDownError` if not;
+    `close` ends all connections.
+    """
 
     reader: RecordReader
     features: FeatureStore
     predictions: PredictionStore
     cache: AnswerCache
     ping: Callable[[], Awaitable[None]]
+    close: Callable[[], Awaitable[None]]
 
 
 class Components(Protocol):
@@ -54,24 +57,30 @@ class StandardComponents:
         return token_hash(args, load_settings())
 
     async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
+        from edupulse_ml.cache.answers import RedisAnswerCache
+        from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
         from edupulse_ml.storage.predictions import PostgresPredictionStore
         from edupulse_ml.storage.records import PostgresRecordReader
-
-        from edupulse_ml.cache.answers import RedisAnswerCache
-        from edupulse_ml.storage.connection import Database
 
         district_id = DistrictId(config.district)
         database = Database(
             config.database_url, district_id=district_id, max_connections=config.args.database_connections
         )
         await database.open()
+        cache = RedisAnswerCache(config.redis_url, district_id=district_id, clock=clock)
+
+        async def close() -> None:
+            await cache.close()
+            await database.close()
+
         return Stores(
             reader=PostgresRecordReader(database),
             features=PostgresFeatureStore(database),
             predictions=PostgresPredictionStore(database),
-            cache=RedisAnswerCache(config.redis_url, district_id=district_id, clock=clock),
+            cache=cache,
             ping=database.ping,
+            close=close,
         )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:

@@ -314,7 +314,9 @@ class FakeComponents:
 
     async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
         district = FakeDistrict()
-        return Stores(district.reader, district.features, district.predictions, district.cache, district.ping)
+        return Stores(
+            district.reader, district.features, district.predictions, district.cache, district.ping, district.ping
+        )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
         return lambda records, week: student_block(0.7)
