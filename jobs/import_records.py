@@ -143,7 +143,7 @@ async def forget_cached(cache: AnswerCache, students: tuple[StudentId, ...]) -> 
 def summary_table(summary: "ImportSummary") -> Table:
     """What became of the rows, one line per file."""
     table = Table(title="Import")
-    table.add_column("file")
+    table.add_column("file", no_wrap=True)
     for column in ("read", "inserted", "updated", "unchanged", "rejected"):
         table.add_column(column, justify="right")
     for file in summary.files:
@@ -162,7 +162,9 @@ async def _import(
     async with open_context(settings) as context:
         loader = RememberingLoader(context.loader)
         with progress_bars(console) as bars:
-            summary = await run(context, loader, _FileBars(bars))
+            file_bars = _FileBars(bars)
+            summary = await run(context, loader, file_bars)
+            file_bars.finish()
         await forget_cached(context.cache, loader.touched_students)
     _show(summary, console)
     return summary
@@ -183,7 +185,7 @@ def _finish(summary: "ImportSummary") -> None:
 
 
 class _FileBars:
-    """One progress bar per file."""
+    """One progress bar per file: the first half fills while it is read, the rest when it is stored."""
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
@@ -192,10 +194,19 @@ class _FileBars:
     def __call__(self, progress: "ReadProgress") -> None:
         name = progress.file_name
         if name not in self._tasks:
+            self.finish()
             self._tasks[name] = self._bars.add_task(name, total=1.0)
+        doing = "storing" if progress.share_read >= 1.0 else "reading"
         self._bars.update(
-            self._tasks[name], completed=progress.share_read, description=f"{name}, {progress.rows_read:,} rows"
+            self._tasks[name],
+            completed=progress.share_read / 2,
+            description=f"{doing} {name}, {progress.rows_read:,} rows",
         )
+
+    def finish(self) -> None:
+        """Fill the bars of the files begun so far."""
+        for name, task in self._tasks.items():
+            self._bars.update(task, completed=1.0, description=name)
 
 
 if __name__ == "__main__":

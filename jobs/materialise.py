@@ -62,7 +62,8 @@ def materialise(
     sunday = day_from_number(summary.through_week + 6)
     console.print(
         f"{summary.students:,} students computed, {summary.student_weeks_written:,} student-weeks written, "
-        f"up to the week that closed on {sunday}."
+        f"up to the week that closed on {sunday}.",
+        soft_wrap=True,
     )
 
 
@@ -95,7 +96,7 @@ async def materialise_pending(
     keys = await context.reader.all_student_keys() if every else sorted(pending)
     written = 0
     with progress_bars(console) as bars:
-        bar = bars.add_task(f"features of {len(keys):,} students", total=len(keys))
+        bar = bars.add_task(f"features of {len(keys):,} students", total=len(keys), visible=bool(keys))
         for start in range(0, len(keys), CHUNK_STUDENTS):
             chunk = keys[start : start + CHUNK_STUDENTS]
             written += await _refresh(context, chunk, pending, as_of=as_of, through_week=through_week)
