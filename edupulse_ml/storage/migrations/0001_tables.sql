@@ -72,7 +72,10 @@ BEGIN
         v_name := format('%s_%s', p_table, to_char(v_month, '"y"YYYY"m"MM'));
         CONTINUE WHEN to_regclass(format('partitions.%I', v_name)) IS NOT NULL;
         PERFORM pg_advisory_xact_lock(hashtext('edupulse.partitions'));
-        CONTINUE WHEN to_regclass(format('partitions.%I', v_name)) IS NOT NULL;
+        -- A query, because name look-ups are cached and may not show what was committed while this waited.
+        CONTINUE WHEN EXISTS (
+            SELECT FROM pg_class WHERE relname = v_name AND relnamespace = 'partitions'::regnamespace
+        );
         EXECUTE format(
             'CREATE TABLE partitions.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)',
             v_name, p_table
