@@ -25,7 +25,6 @@ from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.errors import EduPulseError
 from edupulse_ml.security.tokens import read_token
 
-DEFAULT_BASE_URL: Final = "http://127.0.0.1:8000"
 BATCH_SIZE: Final = 100
 """Most students of one request."""
 _RETRIED: Final = frozenset({429, 503})
@@ -66,6 +65,11 @@ class Call:
     path: str
     body: dict[str, Any] | None = None
     params: dict[str, Any] = field(default_factory=dict)
+
+
+def resolve_base_url(base_url: str | None) -> str:
+    """`base_url`, else this machine at `EDUPULSE_HTTP_PORT` (8000)."""
+    return base_url or f"http://127.0.0.1:{load_settings().http_port}"
 
 
 def resolve_token(token: str | None) -> str:

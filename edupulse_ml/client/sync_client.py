@@ -18,7 +18,7 @@ class EduPulse:
     """EduPulse over HTTP.
 
     Args:
-        base_url: Address of the service.
+        base_url: Address of the service; None: this machine, port `EDUPULSE_HTTP_PORT` (8000).
         token: Bearer token; None: `EDUPULSE_TOKEN`, else the file `token` of the home folder (`.edupulse`).
         timeout_s: Longest wait for one answer, in seconds.
         retry: When and how often a request is repeated.
@@ -32,7 +32,7 @@ class EduPulse:
 
     def __init__(
         self,
-        base_url: str = protocol.DEFAULT_BASE_URL,
+        base_url: str | None = None,
         *,
         token: str | None = None,
         timeout_s: float = 30.0,
@@ -42,9 +42,9 @@ class EduPulse:
     ) -> None:
         self._retry = retry or protocol.RetryPolicy()
         self._sleep = sleep
-        self._base_url = base_url
+        self._base_url = protocol.resolve_base_url(base_url)
         self._http = httpx.Client(
-            base_url=base_url,
+            base_url=self._base_url,
             headers=protocol.headers(protocol.resolve_token(token)),
             timeout=timeout_s,
             transport=transport,

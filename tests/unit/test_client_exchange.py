@@ -121,3 +121,17 @@ def test_the_token_comes_from_the_argument_the_environment_or_the_home_folder(
     monkeypatch.setenv("EDUPULSE_TOKEN", "from-environment")
     assert sent(None) == "Bearer from-environment"
     assert sent("given") == "Bearer given"
+
+
+def test_the_address_is_this_machine_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asked(base_url: str | None) -> str:
+        script = Script(ok())
+        with EduPulse(base_url, token="t", transport=httpx.MockTransport(script)) as client:
+            client.current_model()
+        return str(script.requests[0].url)
+
+    monkeypatch.delenv("EDUPULSE_HTTP_PORT", raising=False)
+    assert asked(None) == "http://127.0.0.1:8000/api/v1/models/current"
+    monkeypatch.setenv("EDUPULSE_HTTP_PORT", "8123")
+    assert asked(None) == "http://127.0.0.1:8123/api/v1/models/current"
+    assert asked("https://school.example/edupulse/") == "https://school.example/edupulse/api/v1/models/current"
