@@ -1,7 +1,7 @@
 """Seeded feature blocks with outcomes drawn from a hazard, for tests of models and training.
 
-Each student has a hidden engagement that drifts week by week; features are noisy readings of it, and the hazard grows
-with low engagement and with its *fall* over the last ten weeks, which a single week hardly shows.
+Each student has a hidden engagement with a level, a slope of their own and a weekly drift; features are noisy readings
+of it, and the hazard grows with low engagement and with its *fall* over the last ten weeks, which no single week shows.
 """
 
 import numpy as np
@@ -47,7 +47,8 @@ def _engagement(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     drift = np.zeros(shape)
     for step in range(1, shape[1]):
         drift[:, step] = 0.95 * drift[:, step - 1] + 0.3 * rng.normal(size=shape[0])
-    return level + drift
+    slope = 0.07 * rng.normal(size=shape[0])[:, None]
+    return level + drift + slope * (np.arange(shape[1]) - shape[1] / 2)
 
 
 def _fall(engagement: np.ndarray) -> np.ndarray:

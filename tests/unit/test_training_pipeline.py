@@ -72,7 +72,7 @@ def test_later_leavers_of_another_cohort_score_higher(trained, cohorts):
     rows = rows_of(cohorts[2])
     label = task_labels(rows.outcomes, cutoff_day=rows.cutoff_day, task=TASKS[0])
     score = trained.artifact.score(rows.batch).risk_score
-    assert score[label == 1].mean() > 1.3 * score[label == 0].mean()
+    assert score[label == 1].mean() > 1.15 * score[label == 0].mean()
 
 
 def test_critical_is_no_more_than_capacity(trained, cohorts):
