@@ -3,9 +3,9 @@
 import importlib
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 import typer
 from pydantic import ValidationError
@@ -70,14 +70,22 @@ def build_app(arguments: Sequence[str]) -> typer.Typer:
     return app
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run `edupulse` with these arguments (None: the process's own) and exit. Exit codes: those of the error
-    families in `edupulse_ml.core.errors`, 2 for a wrong call, 70 for a fault of ours, 130 when interrupted.
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run `edupulse` with these arguments (None: the process's own), log to standard error, and exit as `run` says."""
+    run(list(sys.argv[1:] if arguments is None else arguments), before_command=_log_to_stderr)
+
+
+def run(arguments: Sequence[str], *, before_command: Callable[[], None]) -> NoReturn:
+    """Run one command and exit. `before_command` is left out where only help is asked for.
+
+    Exit codes: those of the error families in `edupulse_ml.core.errors`, 2 for a wrong call, 70 for a fault of ours,
+    130 when interrupted.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
     errors = Console(stderr=True)
     try:
-        build_app(given)(given, prog_name="edupulse")
+        if arguments and "--help" not in arguments:
+            before_command()
+        build_app(arguments)(list(arguments), prog_name="edupulse")
     except EduPulseError as error:
         _say(errors, error.title, str(error))
         sys.exit(error.exit_code)
@@ -92,6 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except Exception:  # noqa: BLE001  (the last handler: whatever is left is a fault of ours)
         errors.print_exception(show_locals=False)
         sys.exit(_OUR_BUG)
+    sys.exit(0)
 
 
 def setting_problems(error: ValidationError) -> str:
@@ -110,6 +119,14 @@ def _mount(app: typer.Typer, command: Command) -> None:
         app.add_typer(found, name=command.name, help=command.summary, rich_help_panel=command.panel)
     else:
         app.command(command.name, rich_help_panel=command.panel)(found)
+
+
+def _log_to_stderr() -> None:
+    from edupulse_ml.config.settings import load_settings
+    from edupulse_ml.telemetry.logs import configure_logs
+
+    settings = load_settings()
+    configure_logs(level=settings.log_level, log_format=settings.log_format, stream=sys.stderr)
 
 
 def _listed_only() -> None:

@@ -7,13 +7,14 @@ import types
 import pytest
 import typer
 
+from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.errors import DependencyDownError, InvalidInputError
 from jobs import cli
 
 
 def run(arguments: list[str]) -> int:
     with pytest.raises(SystemExit) as caught:
-        cli.main(arguments)
+        cli.run(arguments, before_command=load_settings)
     code = caught.value.code
     return code if isinstance(code, int) else 0
 
