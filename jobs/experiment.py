@@ -170,7 +170,10 @@ def default_tasks(horizon_task: Task) -> tuple[Task, ...]:
 
 
 def _outcomes(history: History, as_of_day: int) -> Outcomes:
-    return outcomes_from_exits(history.exits, as_of_day=as_of_day, n_students=history.block.n_students)
+    # A graduate cannot leave without a diploma any more: that is an answer, not an unknown.
+    return outcomes_from_exits(
+        history.exits, as_of_day=as_of_day, n_students=history.block.n_students, completers_never_leave=True
+    )
 
 
 def _landmarks(data: TrainingData) -> tuple[Int32, Int32]:

@@ -58,6 +58,10 @@ def outcomes_from_exits(
     `dropout_codes` to count it as an event on the last day of the course. A student of whom nothing is known is
     followed until no day at all (`followed_until` is -NEVER).
 
+    Between the end of a school year and the next 1 October nobody can know who of those who finished the year will
+    come back; leavers of that year are known all the same. The result's `as_of_day` is therefore the year's last day
+    then, so that no question is answered for leavers only.
+
     Raises:
         InvalidInputError: a code in `dropout_codes` does not exist.
     """
@@ -81,8 +85,17 @@ def outcomes_from_exits(
     return Outcomes(
         event_day=event_day,
         followed_until=np.where(event_day != NEVER, event_day, followed).astype(np.int32),
-        as_of_day=as_of_day,
+        as_of_day=_last_answerable_day(known, count_day, as_of_day=as_of_day),
     )
+
+
+def _last_answerable_day(known: ExitEvents, count_day: Int32, *, as_of_day: int) -> int:
+    unsettled = (known.exit_code == EXIT_CODES.index("year_end")) & (count_day > as_of_day)
+    unsettled &= ~_goes_on(known, count_day)
+    if not unsettled.any():
+        return as_of_day
+    # Schools close within days of each other; the median keeps one odd entry from deciding for everybody.
+    return min(as_of_day, int(np.median(known.exit_day[unsettled])) - 1)
 
 
 def _codes(names: Collection[str]) -> NDArray[np.int8]:

@@ -218,3 +218,12 @@ def test_a_shortened_interval_keeps_its_start() -> None:
     cutoff = np.full(3, 100, np.int32)
     labels = evaluation_labels(known, cutoff_day=cutoff, task=Task("later", 60, 365), shortest_follow_up_days=90)
     assert labels.tolist() == [LABEL_UNKNOWN, 1, 0]
+
+
+def test_in_summer_no_question_reaches_beyond_the_year_that_ended() -> None:
+    in_summer = outcomes_from_exits(exits(YEAR_1), as_of_day=day("2024-08-20"), n_students=1)
+    assert in_summer.as_of_day == day("2024-06-14")
+    settled = outcomes_from_exits(exits(YEAR_1), as_of_day=day("2024-10-01"), n_students=1)
+    assert settled.as_of_day == day("2024-10-01")
+    back_already = exits(YEAR_1, ("2024-08-15", None, None, None, "2024-08-15"))
+    assert outcomes_from_exits(back_already, as_of_day=day("2024-08-20"), n_students=1).as_of_day == day("2024-08-20")
