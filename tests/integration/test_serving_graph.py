@@ -209,10 +209,9 @@ def test_6_a_good_model_is_swapped_in_without_a_lost_request(served: Served) -> 
 
 
 def test_7_metrics_of_the_cluster_name_no_student(served: Served) -> None:
-    served.wait_for(lambda: "ray_edupulse_model_swaps_total" in served.client.get("/metrics").text)
+    expected = ("ray_edupulse_answers_total", "ray_edupulse_model_swaps_total", 'source="records"')
+    served.wait_for(lambda: all(part in served.client.get("/metrics").text for part in expected))
     text = served.client.get("/metrics").text
-    assert "ray_edupulse_answers_total" in text
-    assert 'source="records"' in text
     assert "history/{student_id:path}" in text or "history/" not in text
     for student_id in ("S3", "COMPUTED", "nobody"):
         assert student_id not in text
@@ -227,3 +226,25 @@ def test_8_no_log_names_a_student(served: Served) -> None:
         if path.is_file() and "COMPUTED" in path.read_text(errors="replace")
     ]
     assert naming == []
+
+
+def test_9_the_real_parts_come_up_without_any_server_and_name_them(served: Served) -> None:
+    from edupulse_ml.security.tokens import hash_token
+
+    document = served.document["applications"][0]
+    document["import_path"] = "deployments.app:build"
+    document["args"].update(
+        database_url="postgresql://127.0.0.1:1/none",
+        redis_url="unix:///nonexistent/r.sock",
+        mlflow_tracking_uri="sqlite:////nonexistent/mlflow.db",
+        district="demo",
+        token_sha256=hash_token(TOKEN),
+    )
+    served.deploy({"model": "champion"})
+
+    def names_all() -> bool:
+        missing = served.client.get("/ready").json().get("missing", [])
+        return {"postgresql", "redis", "model registry"} <= set(missing)
+
+    served.wait_for(names_all, timeout_s=90)
+    assert served.predict("S1").status_code == 503
