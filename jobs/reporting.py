@@ -15,11 +15,10 @@ from edupulse_ml.evaluation.html import report_html
 from edupulse_ml.evaluation.plots import report_pngs
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.evaluation.table import report_table
-from edupulse_ml.evaluation.wording import lead_time_sentence, of_hundred_flagged
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from edupulse_ml.registry.models import ModelRegistry
 from edupulse_ml.training.options import TrainingOptions
-from jobs.experiment import CHAMPION, Experiment
+from jobs.experiment import Experiment
 from jobs.fitting import FittedModels
 from jobs.tracking import Tracking
 
@@ -104,11 +103,6 @@ def headline_metrics(report: EvaluationReport) -> dict[str, float]:
 def show_report(report: EvaluationReport, console: Console) -> None:
     """The champion beside its rivals, and the sentences that a school board reads."""
     console.print(report_table(report))
-    risk = report.tasks[0]
-    console.print(of_hundred_flagged(report, task=risk.name))
-    lead = report.lead_time(model=CHAMPION)
-    if lead is not None:
-        console.print(lead_time_sentence(lead))
 
 
 def _ends(weeks: np.ndarray) -> tuple[int, int]:

@@ -1,10 +1,11 @@
 """The report in a terminal: the champion beside its rivals, one table per task."""
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from edupulse_ml.evaluation.report import POOLED, EvaluationReport, GroupResult, TaskInWords, model_title
+from edupulse_ml.evaluation.report import POOLED, EvaluationReport, Figure, GroupResult, TaskInWords, model_title
 from edupulse_ml.evaluation.wording import (
     lead_time_sentence,
     number,
@@ -12,6 +13,13 @@ from edupulse_ml.evaluation.wording import (
     question,
     share,
     with_interval,
+)
+
+_HEADINGS = ("AUC", "AP", "P@5", "R@5", "P@10", "R@10", "Brier", "ECE", "Slope")
+_MODEL_WIDTH = 20
+_LEGEND = (
+    "AP: average precision. P@5, R@5: precision and recall in % among the 5 % with the highest scores. "
+    "Second lines: 95 % intervals, students resampled."
 )
 
 
@@ -24,6 +32,7 @@ def report_table(report: EvaluationReport, *, landmark: str = POOLED) -> Group:
         if task.note is not None:
             parts.append(Text(task.note, style="dim"))
         parts.append(Text(""))
+    parts.append(Text(_LEGEND, style="dim"))
     lead = report.lead_time(model=report.context.champion)
     if lead is not None:
         parts.append(Text(lead_time_sentence(lead)))
@@ -36,10 +45,16 @@ def task_table(report: EvaluationReport, *, task: TaskInWords, landmark: str = P
     counted = (
         f"{group.n_events} of {group.n_rows} student-weeks, {share(group.base_rate)}" if group.n_rows else group.reason
     )
-    table = Table(title=f"{task.name}: {question(task)} ({landmark}: {counted})", title_justify="left")
-    table.add_column("Model", no_wrap=True)
-    for heading in ("AUC", "Average precision", "P@5 %", "R@5 %", "R@10 %", "Brier", "ECE", "Slope"):
-        table.add_column(heading, justify="right")
+    table = Table(
+        title=f"{task.name}: {question(task)} ({landmark}: {counted})",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0, 0, 1),
+        show_edge=False,
+    )
+    table.add_column("Model", min_width=_MODEL_WIDTH)
+    for heading in _HEADINGS:
+        table.add_column(heading, justify="right", no_wrap=True)
     ordered = sorted(report.models, key=lambda name: name != report.context.champion)
     for model in ordered:
         style = "bold" if model == report.context.champion else None
@@ -50,15 +65,28 @@ def task_table(report: EvaluationReport, *, task: TaskInWords, landmark: str = P
 
 def _cells(group: GroupResult, *, calibrated: bool) -> tuple[str, ...]:
     if group.reason is not None:
-        return (group.reason, *("–",) * 7)
+        return (group.reason, *("–",) * (len(_HEADINGS) - 1))
     figures = group.figures
-    calibration = (number(figures["brier"].value, digits=4), number(figures["ece"].value)) if calibrated else ("–", "–")
+    calibration = (number(figures["brier"].value), number(figures["ece"].value)) if calibrated else ("–", "–")
     return (
-        with_interval(figures["auc"]),
-        with_interval(figures["average_precision"]),
-        share(figures["precision_top5"].value),
-        share(figures["recall_top5"].value),
-        share(figures["recall_top10"].value),
+        _stacked(figures["auc"]),
+        _stacked(figures["average_precision"]),
+        *(
+            _percent(figures[name].value)
+            for name in ("precision_top5", "recall_top5", "precision_top10", "recall_top10")
+        ),
         *calibration,
-        number(figures["calibration_slope"].value, digits=2) if calibrated else "–",
+        number(figures["calibration_slope"].value, digits=1) if calibrated else "–",
     )
+
+
+def _stacked(figure: Figure) -> str:
+    """The value, and its interval on a second line, so that the table fits a narrow terminal."""
+    if figure.value is None or figure.low is None or figure.high is None:
+        return with_interval(figure)
+    low, high = (number(bound, digits=2).removeprefix("0") for bound in (figure.low, figure.high))
+    return f"{number(figure.value)}\n{low}-{high}"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.0f}"
