@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -127,6 +128,7 @@ def _log_to_stderr() -> None:
 
     settings = load_settings()
     configure_logs(level=settings.log_level, log_format=settings.log_format, stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
 
 
 def _listed_only() -> None:

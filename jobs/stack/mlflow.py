@@ -28,10 +28,10 @@ def ensure_mlflow(paths: StackPaths, *, preferred_port: int, environment: Mappin
     """
     with exclusive(paths, NAME):
         known = load_state(paths).get(NAME)
-        if known is not None and is_alive(known):
-            if answers(f"{known.url}/health"):
+        if known is not None:
+            if is_alive(known) and answers(f"{known.url}/health"):
                 return known
-            end(known, grace_s=5.0)
+            end(known, grace_s=5.0)  # also what a killed one left behind, which may hold its port
         return _start(paths, preferred_port, environment)
 
 
