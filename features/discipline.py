@@ -88,11 +88,11 @@ class _Pairs:
 
     def count(self, chosen: Bools) -> Floats:
         """[R] number of chosen pairs of this school year."""
-        return np.bincount(self.row[chosen & (self.lag >= 0)], minlength=self.n_rows) * 1.0
+        return np.bincount(self.row[chosen & (self.lag >= 0)], minlength=self.n_rows).astype(np.float64)
 
     def sum(self, amount: Floats) -> Floats:
         """[R] sum over all pairs."""
-        return np.bincount(self.row, weights=amount, minlength=self.n_rows)
+        return np.bincount(self.row, weights=amount, minlength=self.n_rows).astype(np.float64, copy=False)
 
     def maximum(self, amount: Floats) -> Floats:
         """[R] largest amount, at least 0."""

@@ -79,7 +79,9 @@ def _late_differences(cells: Cells, courses: Courses, scores: Scores, steps: Ste
         return total, count
     change, row, lag = _affected(late, cells.first_row, stop_row)
     position = cells.position(late.course[change], row - lag)
-    code, distinct = dense_codes((position * steps.n_rows + row), space=(int(position.max(initial=0)) + 1) * steps.n_rows)
+    code, distinct = dense_codes(
+        (position * steps.n_rows + row), space=(int(position.max(initial=0)) + 1) * steps.n_rows
+    )
     cell, at_row = distinct // steps.n_rows, distinct % steps.n_rows
 
     def summed(amount: Ints, own: Ints) -> Ints:

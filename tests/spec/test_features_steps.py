@@ -90,6 +90,33 @@ def test_a_transfer_goes_by_the_calendar_of_the_school_entered_last():
     )
 
 
+def test_a_school_counts_as_attended_while_an_enrolment_in_it_is_known():
+    records = build_records(
+        calendar="""
+            school  weeks  days   term  year
+            A       1-9    MTWTF  S1    2024
+            B       9      MTWTF  T1    2024
+        """,
+        enrollments="""
+            student  school  grade  entry   known   until
+            s        A       9      W1      -       -
+            s        B       9      W2      W5.Mon  W7.Tue
+            s        A       9      W3      -       -
+        """,
+    )
+    assert_features(
+        records,
+        """
+        week  schools_attended_count
+        2     1
+        4     1
+        5     2
+        6     2
+        7     1
+        """,
+    )
+
+
 def test_time_channels():
     assert_features(
         build_records(calendar=BREAK_AND_SUMMER),
