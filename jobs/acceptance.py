@@ -108,7 +108,8 @@ def _read_tables(folder: Path, *, last_year: int) -> dict[str, pa.Table]:
     rejects = RejectList()
     rules = ReadingRules(zone=_ZONE, now=datetime(last_year + 2, 1, 1, tzinfo=UTC))
     tables = {
-        file.table.name: pa.concat_tables(list(file.chunks)) for file in read_folder(folder, rules=rules, rejects=rejects)
+        file.table.name: pa.concat_tables(list(file.chunks))
+        for file in read_folder(folder, rules=rules, rejects=rejects)
     }
     if rejects.rows:
         first = rejects.rows[0]
@@ -127,7 +128,8 @@ def _in_order(rows: pa.Table, student_ids: tuple[str, ...]) -> pa.Table:
 
 def judged_district(simulated: SimulatedFolder) -> JudgedDistrict:
     """Features from the product's own library, beside the truth. The truth knows every leaver at once, and nothing
-    about students after their last enrolment."""
+    about students after their last enrolment.
+    """
     records = simulated.canonical.records
     last_day = day_number(date(simulated.full_years[-1] + 1, 6, 30))
     through_week = int(week_of_days(np.array([last_day], dtype=np.int32))[0])
@@ -166,5 +168,7 @@ def _rendered(rows: list[AcceptanceRow], folder: Path) -> Table:
     for name, justify in (("quantity", "left"), ("value", "right"), ("band", "right"), ("ok", "left")):
         table.add_column(name, justify=justify)  # pyright: ignore[reportArgumentType]
     for row in rows:
-        table.add_row(row.quantity, f"{row.value:.3f}", f"{row.low:g} to {row.high:g}", "yes" if row.ok else "[red]no[/]")
+        table.add_row(
+            row.quantity, f"{row.value:.3f}", f"{row.low:g} to {row.high:g}", "yes" if row.ok else "[red]no[/]"
+        )
     return table

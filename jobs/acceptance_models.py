@@ -88,7 +88,8 @@ def _landmark_rows(district: JudgedDistrict, task: Task) -> _Rows:
 
 def _weekly_rows(district: JudgedDistrict, *, with_terminal_weeks: bool) -> _Rows:
     """Every week for the 60-day question. Weeks on or after the last day attended are no fair rows; a careless
-    pipeline would take those before the exit was recorded as leavers all the same."""
+    pipeline would take those before the exit was recorded as leavers all the same.
+    """
     rows = _labelled(district, week_of_school_year(district.block.aux) >= _FIRST_WEEK_OF_YEAR, _NEAR_TASK)
     label = rows.label.copy()
     if with_terminal_weeks:

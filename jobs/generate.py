@@ -19,7 +19,10 @@ def generate(
     years: Annotated[int, typer.Option(help="Full school years, 1 to 12.")] = 3,
     seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 1,
     first_year: Annotated[
-        int | None, typer.Option(help="Year in whose August the first school year starts; the last ends in June 2026 if not given.")
+        int | None,
+        typer.Option(
+            help="Year in whose August the first school year starts; the last ends in June 2026 if not given."
+        ),
     ] = None,
     through: Annotated[
         datetime | None,

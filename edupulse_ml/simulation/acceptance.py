@@ -51,7 +51,8 @@ class SchoolYearSpan:
 @dataclass(frozen=True)
 class Leaving:
     """The truth about N students: last day attended of those who left for good (`NEVER`: did not) and whether the
-    cause lies outside everything that is modelled."""
+    cause lies outside everything that is modelled.
+    """
 
     day: Int32
     other_cause: Bool
@@ -143,7 +144,7 @@ def _season_rows(
 ) -> list[AcceptanceRow]:
     is_absent = np.isin(attendance.status, _ABSENT)
     unexcused = attendance.status == _UNEXCUSED
-    school_day = records.calendars.is_instructional.any(axis=0)
+    school_day = np.asarray(records.calendars.is_instructional.any(axis=0))
     before_break = _days_before_breaks(school_day)[attendance.day - records.calendars.first_day]
     early, winter, early_share, late_share = [], [], [], []
     for span in spans:
@@ -156,7 +157,9 @@ def _season_rows(
         late_share.append(unexcused[last & is_absent].mean())
     spike = is_absent[before_break].mean() / is_absent[~before_break].mean()
     return [
-        AcceptanceRow("absence in winter over absence in the first month", float(np.mean(winter) / np.mean(early)), 1.2, 2.0),
+        AcceptanceRow(
+            "absence in winter over absence in the first month", float(np.mean(winter) / np.mean(early)), 1.2, 2.0
+        ),
         AcceptanceRow("absence before breaks over other days", float(spike), 1.15, 2.2),
         AcceptanceRow("unexcused share of absences, first month", float(np.mean(early_share)), 0.30, 0.40),
         AcceptanceRow("unexcused share of absences, last month", float(np.mean(late_share)), 0.50, 0.60),

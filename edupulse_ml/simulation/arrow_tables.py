@@ -64,7 +64,9 @@ def canonical(table: Table, columns: Mapping[str, pa.Array | NDArray[np.generic]
     for column in table.columns:
         kind = ARROW_TYPES[column.kind]
         values = columns.get(column.name)
-        array = pa.nulls(n_rows, kind) if values is None else pa.array(values) if isinstance(values, np.ndarray) else values
+        array = (
+            pa.nulls(n_rows, kind) if values is None else pa.array(values) if isinstance(values, np.ndarray) else values
+        )
         arrays.append(array if array.type == kind else array.cast(kind))
         fields.append(pa.field(column.name, kind))
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
@@ -75,7 +77,7 @@ def known_by(rows: pa.Table, *, last_day: int | None) -> pa.Table:
     if last_day is None:
         return rows
     limit = pa.scalar((last_day + 1) * _DAY_MINUTES * _MINUTE_US, type=pa.timestamp("us", tz="UTC"))
-    return rows.filter(pc.less(rows["recorded_at"], limit))
+    return rows.filter(pc.call_function("less", [rows["recorded_at"], limit]))
 
 
 def not_after(minutes: Int, *, last_day: int | None) -> Bool:

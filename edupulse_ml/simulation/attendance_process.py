@@ -83,14 +83,17 @@ def plan_week(
         + ATTENDANCE.unexcused_on_engagement * engagement
     )
     unexcused = rng.random((n, 5)) < probability(unexcused_logit)[:, None]
-    tardy = rng.random((n, 5)) < probability(ATTENDANCE.tardy_base + ATTENDANCE.tardy_on_engagement * engagement)[:, None]
+    tardy = (
+        rng.random((n, 5)) < probability(ATTENDANCE.tardy_base + ATTENDANCE.tardy_on_engagement * engagement)[:, None]
+    )
     status = np.where(tardy, TARDY, PRESENT)
     status = np.where(stays_away, np.where(unexcused, UNEXCUSED, EXCUSED), status)
     status = np.where(ill, EXCUSED, status)
     status = np.where(attending[:, None], status, UNEXCUSED)
-    cuts = rng.random((n, 5)) < probability(
-        ATTENDANCE.partial_base + ATTENDANCE.partial_on_engagement * engagement
-    )[:, None]
+    cuts = (
+        rng.random((n, 5))
+        < probability(ATTENDANCE.partial_base + ATTENDANCE.partial_on_engagement * engagement)[:, None]
+    )
     periods = np.where(cuts, rng.integers(1, 4, (n, 5)), 0)
     status = np.where(week.in_school, status, NOT_ENROLLED).astype(np.int8)
     return DayPlan(status, periods.astype(np.int8))

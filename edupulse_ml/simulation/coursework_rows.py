@@ -53,7 +53,7 @@ def grade_rows(
     submitted = np.where(after == NEVER_SUBMITTED, -1, due + after)
     spell = spell_on(trajectory.spells, person=person, day=due)
     submitted = np.where(_came_too_late(trajectory, person, submitted, spell), -1, submitted)
-    set_days_before = 2 + (person * 0 + week * 7 + course * 3 + school) % 5
+    set_days_before = 2 + (week * 7 + course * 3 + school) % 5
     set_day = np.maximum(due - set_days_before, trajectory.spells.entry_day[spell])
     submitted = np.maximum(submitted, np.where(submitted >= 0, set_day, -1))
     teacher_days = 2.0 + (school * 5 + course * 3) % 5
@@ -118,7 +118,9 @@ def transcript_rows(district: District, people: People, trajectory: Trajectory, 
     person, year, term, course = np.nonzero(~np.isnan(trajectory.final_pct))
     years = district.calendar.years
     first_week = np.searchsorted(trajectory.year_of_week, np.arange(len(years)))
-    last_week = np.array([[w + y.second_term_week - 1, w + y.n_weeks - 1] for w, y in zip(first_week, years, strict=True)])
+    last_week = np.array(
+        [[w + y.second_term_week - 1, w + y.n_weeks - 1] for w, y in zip(first_week, years, strict=True)]
+    )
     term_end = np.array([[y.term_last_day(0), y.term_last_day(1)] for y in years])
     week = last_week[year, term]
     mark = trajectory.final_pct[person, year, term, course]

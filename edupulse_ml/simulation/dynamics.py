@@ -90,7 +90,7 @@ class Chunk:
         self._offer_support(week, column=column)
         school_week = self._school_week(year_index, year, week=week)
         if school_week.in_school.any():
-            self._school_days(year, school_week, week=week, column=column)
+            self._school_days(school_week, column=column, year=year)
         if week in (year.second_term_week - 1, year.n_weeks - 1):
             self._close_term(year_index, term=year.term_of_week(week))
         enrolment.take_off_the_roll(registrar, next_monday=monday + 7)
@@ -118,7 +118,7 @@ class Chunk:
             absence_shift=ATTENDANCE.shift if self._plan.shift and year_index >= 2 else 0.0,
         )
 
-    def _school_days(self, year: SchoolYear, school_week: SchoolWeek, *, week: int, column: int) -> None:
+    def _school_days(self, school_week: SchoolWeek, *, column: int, year: SchoolYear) -> None:
         people, registrar, engagement = self._people, self._registrar, self._engagement.effective
         attending = registrar.place == enrolment.ATTENDING
         plan = plan_week(

@@ -108,12 +108,18 @@ def _codes(code: str, n: int) -> NDArray[np.str_]:
 
 
 def leave_by_hazard(
-    rng: np.random.Generator, registrar: Registrar, *, weekly_hazard: Float, at_risk: Bool, monday: int, last_present: Int
+    rng: np.random.Generator,
+    registrar: Registrar,
+    *,
+    weekly_hazard: Float,
+    at_risk: Bool,
+    monday: int,
+    last_present: Int,
 ) -> None:
     """Draw this week's leavers. Their exit is written 5 to 30 days after the last day at school."""
     n = len(weekly_hazard)
     draw = rng.random(n)
-    delay = 5 + np.floor(26 * rng.beta(2.6, 1.1, n)).astype(np.int64)
+    delay = 5 + np.floor(26 * rng.beta(3.4, 1.0, n)).astype(np.int64)
     at_risk = at_risk & (last_present >= registrar.entry_day)
     by_hazard = at_risk & (draw < weekly_hazard)
     by_other_cause = at_risk & ~by_hazard & (draw < weekly_hazard + HAZARD.involved_weekly)
@@ -139,7 +145,9 @@ def take_off_the_roll(registrar: Registrar, *, next_monday: int) -> None:
     registrar.place[due] = GONE
 
 
-def move_away(rng: np.random.Generator, registrar: Registrar, *, next_monday: int, last_present: Int, schools: int) -> None:
+def move_away(
+    rng: np.random.Generator, registrar: Registrar, *, next_monday: int, last_present: Int, schools: int
+) -> None:
     """This week's transfers out of the district, and moves to another of its schools."""
     n = len(registrar.place)
     draw, delay = rng.random(n), rng.integers(0, 8, n)

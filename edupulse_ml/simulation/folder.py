@@ -1,7 +1,6 @@
 """Writes a plan's records as an import folder."""
 
 import json
-import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack

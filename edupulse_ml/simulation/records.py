@@ -65,9 +65,7 @@ def _chunk(district: District, people: People, trajectory: Trajectory) -> Record
         "attendance_records": attendance_rows(rng, people, trajectory, schools=district.schools, last_day=last_day),
         "grades": grade_rows(rng, district, people, trajectory, last_day=last_day),
         "transcript": transcript_rows(district, people, trajectory, last_day=last_day),
-        "discipline_incidents": discipline_rows(
-            rng, people, trajectory, calendar=district.calendar, last_day=last_day
-        ),
+        "discipline_incidents": discipline_rows(rng, people, trajectory, calendar=district.calendar, last_day=last_day),
     }
     truth = person_truth(people, trajectory).filter(pa.array(was_seen))
     return RecordChunk(tables, truth, weekly_truth(people, trajectory, last_day=last_day))

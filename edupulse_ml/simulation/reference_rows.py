@@ -20,7 +20,9 @@ _SCHOOL_NAMES = ("Northside", "Lakeview", "Franklin", "Riverside", "Washington",
 def school_rows(schools: Schools) -> pa.Table:
     """One row per school."""
     ids = [school_id(index) for index in range(schools.n_schools)]
-    titles = [f"{_SCHOOL_NAMES[index % len(_SCHOOL_NAMES)]} High School {index + 1}" for index in range(schools.n_schools)]
+    titles = [
+        f"{_SCHOOL_NAMES[index % len(_SCHOOL_NAMES)]} High School {index + 1}" for index in range(schools.n_schools)
+    ]
     return canonical(
         SCHOOLS,
         {"school_id": pa.array(ids), "name": pa.array(titles), "records_tardies": schools.records_tardies},

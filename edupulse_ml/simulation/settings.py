@@ -46,7 +46,9 @@ class DistrictPlan:
         if self.first_year is not None and not 1995 <= self.first_year <= 2090:
             msg = f"The first year must lie between 1995 and 2090, {self.first_year} was given."
             raise InvalidInputError(msg)
-        if self.through is not None and not date(self.year_after, 9, 1) <= self.through <= date(self.year_after + 1, 6, 1):
+        if self.through is not None and not date(self.year_after, 9, 1) <= self.through <= date(
+            self.year_after + 1, 6, 1
+        ):
             msg = (
                 f"The {self.years} full years end in June {self.year_after}, so the year in progress can be written "
                 f"through a day from {self.year_after}-09-01 to {self.year_after + 1}-06-01; {self.through} was given."
