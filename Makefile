@@ -44,7 +44,7 @@ check: $(STAMP) ## Format, lint, types, import contracts, module sizes
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
-	$(BIN)/python tests/architecture/module_sizes.py $(SOURCES)
+	$(BIN)/python tests/architecture/module_sizes.py $(PACKAGES)
 	$(BIN)/basedpyright
 
 test: export OMP_NUM_THREADS ?= 1
