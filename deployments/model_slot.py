@@ -15,13 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deployments.messages import ServedModel
-from deployments.window_codec import empty_windows
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.errors import EduPulseError, InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.predictions import CategoryPolicy, Reason
-from edupulse_ml.core.sequences import SequenceBatch
+from edupulse_ml.core.sequences import SequenceBatch, empty_windows
 
 CHAMPION: Final = "champion"
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_ml.core.contract import AUX_COLUMNS, CONTEXT_COLUMNS, FEATURE_NAMES, MODALITIES, SUPPORT_COLUMNS
-from edupulse_ml.core.sequences import PAD, SequenceBatch
+from edupulse_ml.core.sequences import SequenceBatch
 
 _FLOATS: Final = (("values", len(FEATURE_NAMES)), ("support", len(SUPPORT_COLUMNS)), ("aux", len(AUX_COLUMNS)))
 _INTS: Final = ("week", "grade_level")
@@ -47,20 +47,3 @@ def decode_window(data: bytes, *, window_weeks: int) -> SequenceBatch | None:
         at += 4 * window_weeks
     mask = np.frombuffer(data, np.uint8, offset=at).reshape(1, window_weeks, len(MODALITIES)).astype(np.bool_)
     return SequenceBatch(mask=mask, **arrays)  # pyright: ignore[reportArgumentType] - dtypes follow from the layout
-
-
-def empty_windows(n: int, *, window_weeks: int) -> SequenceBatch:
-    """`n` windows without any step."""
-
-    def missing(*shape: int) -> NDArray[np.float32]:
-        return np.full(shape, np.nan, dtype=np.float32)
-
-    return SequenceBatch(
-        values=missing(n, window_weeks, len(FEATURE_NAMES)),
-        support=missing(n, window_weeks, len(SUPPORT_COLUMNS)),
-        mask=np.zeros((n, window_weeks, len(MODALITIES)), dtype=np.bool_),
-        aux=missing(n, window_weeks, len(AUX_COLUMNS)),
-        context=missing(n, len(CONTEXT_COLUMNS)),
-        week=np.full((n, window_weeks), PAD, dtype=np.int32),
-        grade_level=np.full((n, window_weeks), PAD, dtype=np.int32),
-    )

@@ -12,12 +12,12 @@ from zoneinfo import ZoneInfo
 import numpy as np
 
 from deployments.messages import FetchedStudent, FetchedWindows, FetchRequest
-from deployments.window_codec import decode_window, empty_windows, encode_window
+from deployments.window_codec import decode_window, encode_window
 from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.ids import StudentId, StudentKey
 from edupulse_ml.core.ports import AnswerCache, CacheRead, CacheSlot, CacheWrite, FeatureStore, RecordReader
 from edupulse_ml.core.records import RecordSet
-from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch, concatenate_batches, windows_ending_at
+from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch, concatenate_batches, empty_windows, last_windows
 from edupulse_ml.core.sufficiency import SufficiencyPolicy, coverage_of, what_is_missing
 from edupulse_ml.core.weeks import cutoff_of, day_number, last_closed_week
 
@@ -115,7 +115,9 @@ class WindowFetcher:
             contract_fingerprint=self._contract.fingerprint,
         )
         current = np.asarray(stored.is_current, dtype=np.bool_)
-        windows = self._windows_of(stored.block.select(np.flatnonzero(current).astype(np.int32)))
+        windows = last_windows(
+            stored.block.select(np.flatnonzero(current).astype(np.int32)), window_weeks=self._contract.window_weeks
+        )
         self._metrics.fetched(source="store", windows=int(current.sum()))
         ids = [student_id for student_id, is_current in zip(known, current, strict=True) if is_current]
         stale = [student_id for student_id, is_current in zip(known, current, strict=True) if not is_current]
@@ -129,21 +131,7 @@ class WindowFetcher:
     async def _computed(self, keys: Sequence[StudentKey], *, week: int, zone: ZoneInfo) -> SequenceBatch:
         records = await self._sources.reader.records_of(keys, as_of=cutoff_of(week, zone))
         block = await asyncio.to_thread(self._sources.compute, records, week)
-        return self._windows_of(block)
-
-    def _windows_of(self, block: FeatureBlock) -> SequenceBatch:
-        """The last window of every student of a block, empty where a student has no step."""
-        window_weeks = self._contract.window_weeks
-        last = block.n_steps - 1
-        rows = np.flatnonzero(last >= 0).astype(np.int32)
-        if len(rows) == 0:
-            return empty_windows(block.n_students, window_weeks=window_weeks)
-        real = windows_ending_at(block, student=rows, step=last[rows], window_weeks=window_weeks)
-        if len(rows) == block.n_students:
-            return real
-        position = np.full(block.n_students, len(rows), dtype=np.int32)
-        position[rows] = np.arange(len(rows), dtype=np.int32)
-        return concatenate_batches([real, empty_windows(1, window_weeks=window_weeks)]).select(position)
+        return last_windows(block, window_weeks=self._contract.window_weeks)
 
     async def _remember(
         self, slots: Sequence[CacheSlot], reads: Sequence[CacheRead], found: Mapping[StudentId, SequenceBatch]

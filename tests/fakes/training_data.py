@@ -12,7 +12,7 @@ from edupulse_ml.core.sequences import PAD, FeatureBlock
 from edupulse_ml.core.weeks import NEVER
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData
 
-FIRST_MONDAY = 18_875  # 2021-09-06, a Monday
+FIRST_MONDAY = 18_876  # 2021-09-06
 FALL_WEEKS = 10
 
 

@@ -8,10 +8,10 @@ import pytest
 
 from deployments.messages import FetchedStudent, FetchedWindows
 from deployments.model_slot import LiveModel, ModelFiles, ModelSlot, SelfTestError, self_test
-from deployments.window_codec import empty_windows
 from deployments.window_scoring import score_windows
 from edupulse_ml.core.errors import ContractMismatchError, DependencyDownError
 from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.core.sequences import empty_windows
 from tests.fakes.clocks import FixedClock
 from tests.fakes.serving import CONTRACT, NOW, REASON, TRANSPARENT, CountingMetrics, FakeModels
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from deployments.messages import FetchedWindows, FetchRequest
-from deployments.window_codec import decode_window, empty_windows, encode_window, window_size_bytes
+from deployments.window_codec import decode_window, encode_window, window_size_bytes
 from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.core.ids import StudentId
-from edupulse_ml.core.sequences import SequenceBatch, windows_ending_at
+from edupulse_ml.core.sequences import SequenceBatch, empty_windows, windows_ending_at
 from tests.fakes.serving import CONTRACT, LAST_WEEK, N_WEEKS, NOW, RATE, LocalServing, student_block
 
 

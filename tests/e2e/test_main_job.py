@@ -1,0 +1,138 @@
+"""The main job as a newcomer runs it, small: an empty folder, one command, scores over HTTP, and a restart."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from edupulse_ml.client import EduPulse, ScoredStudent
+
+EDUPULSE = Path(sys.executable).parent / "edupulse"
+STUDENTS = 400
+
+
+class Newcomer:
+    """A person in an empty folder with the `edupulse` command."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._environment = {
+            name: value for name, value in os.environ.items() if not name.startswith(("EDUPULSE_", "MLFLOW_", "RAY_"))
+        } | {"EDUPULSE_HTTP_PORT": "0", "EDUPULSE_DASHBOARD_PORT": "0", "EDUPULSE_MLFLOW_PORT": "0", "COLUMNS": "160"}
+
+    def run(self, *arguments: str) -> str:
+        done = subprocess.run(
+            [str(EDUPULSE), *arguments],
+            cwd=self.folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            timeout=900,
+            check=False,
+        )
+        assert done.returncode == 0, (
+            f"{arguments}: exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
+        return done.stdout
+
+    @property
+    def token(self) -> str:
+        return (self.folder / ".edupulse" / "token").read_text().strip()
+
+
+@pytest.fixture(scope="module")
+def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Newcomer]:
+    person = Newcomer(tmp_path_factory.mktemp("newcomer"))
+    yield person
+    person.run("down")
+
+
+@pytest.fixture(scope="module")
+def demo(newcomer: Newcomer) -> str:
+    return newcomer.run(
+        "demo", "--students", str(STUDENTS), "--epochs", "2", "--replicates", "20", "--allow-small", "--seed", "3"
+    )
+
+
+def _api_url(text: str) -> str:
+    found = re.search(r"(http://127\.0\.0\.1:\d+)/docs", text)
+    assert found, text[-2000:]
+    return found.group(1)
+
+
+@pytest.mark.timeout(900)
+def test_the_demo_ends_with_students_reasons_rivals_and_urls(demo: str, newcomer: Newcomer) -> None:
+    assert "Students most in need of support" in demo
+    assert "typical for grade" in demo
+    for rival in ("Base rate", "Chronic-absence rule", "ABC rule", "Logistic regression", "LightGBM"):
+        assert rival in demo
+    assert "rows were rejected" not in demo
+    assert oct((newcomer.folder / ".edupulse" / "token").stat().st_mode)[-3:] == "600"
+    assert httpx.get(f"{_api_url(demo)}/ready", timeout=10).status_code == 200
+
+
+@pytest.mark.timeout(600)
+def test_importing_the_same_folder_again_changes_nothing(demo: str, newcomer: Newcomer) -> None:
+    printed = newcomer.run("import", "csv", str(newcomer.folder / ".edupulse" / "demo-district"))
+    rows = re.findall(r"│ \w+\.csv\s+│\s+([\d,]+) │\s+([\d,]+) │\s+([\d,]+) │\s+([\d,]+) │\s+([\d,]+) │", printed)
+    assert len(rows) == 8
+    for read, inserted, updated, unchanged, rejected in rows:
+        assert (inserted, updated, rejected) == ("0", "0", "0")
+        assert unchanged == read
+
+
+@pytest.mark.timeout(600)
+def test_a_restart_finds_its_data_also_after_a_kill(demo: str, newcomer: Newcomer) -> None:
+    with EduPulse(_api_url(demo), token=newcomer.token) as client:
+        student = _a_listed_student(demo)
+        before = client.predict(student)
+        assert isinstance(before, ScoredStudent)
+    _kill_everything_of(newcomer)
+    up_again = newcomer.run("up")
+    with EduPulse(_api_url(up_again), token=newcomer.token) as client:
+        kept = client.history(student)
+        assert before.prediction_id in {prediction.prediction_id for prediction in kept}
+        after = client.predict(student)
+    assert isinstance(after, ScoredStudent)
+    assert after.risk_score == pytest.approx(before.risk_score, abs=1e-9)
+
+
+@pytest.mark.timeout(300)
+def test_down_leaves_no_process_behind(demo: str, newcomer: Newcomer) -> None:
+    newcomer.run("down")
+    assert _processes_of(newcomer) == []
+    assert "Nothing was running" in newcomer.run("down")
+
+
+def _a_listed_student(demo: str) -> str:
+    listed = demo[demo.index("Students most in need of support") :]
+    found = re.search(r"│ (\S+)\s+│ (?:low|moderate|high|critical)", listed)
+    assert found, listed[:2000]
+    return found.group(1)
+
+
+def _processes_of(newcomer: Newcomer) -> list[psutil.Process]:
+    home = str(newcomer.folder / ".edupulse")
+    found: list[psutil.Process] = []
+    for process in psutil.process_iter():
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            texts = [*process.cmdline(), *(f"{k}={v}" for k, v in process.environ().items())]
+        except (psutil.NoSuchProcess, psutil.AccessDenied):
+            continue
+        if any(home in text for text in texts):
+            found.append(process)
+    return found
+
+
+def _kill_everything_of(newcomer: Newcomer) -> None:
+    for process in _processes_of(newcomer):
+        process.kill()
+    psutil.wait_procs(_processes_of(newcomer), timeout=30)
