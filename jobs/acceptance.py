@@ -141,9 +141,15 @@ def judged_district(simulated: SimulatedFolder) -> JudgedDistrict:
     outcomes = Outcomes(
         event_day=left, followed_until=np.where(left != NEVER, left, followed).astype(np.int32), as_of_day=last_day
     )
+    last_exit = followed + 1
+    exits = Outcomes(
+        event_day=np.where(left != NEVER, last_exit, NEVER).astype(np.int32),
+        followed_until=np.where(left != NEVER, last_exit, followed).astype(np.int32),
+        as_of_day=last_day,
+    )
     half = np.random.default_rng(1).random(records.n_students) < 0.5
     years = (simulated.full_years[0], simulated.full_years[1])
-    return JudgedDistrict(block, outcomes, _latents_at_steps(simulated, block), half, years)
+    return JudgedDistrict(block, outcomes, exits, _latents_at_steps(simulated, block), half, years)
 
 
 def _latents_at_steps(simulated: SimulatedFolder, block: FeatureBlock) -> NDArray[np.float32]:

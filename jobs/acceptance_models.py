@@ -13,7 +13,6 @@ from sklearn.metrics import roc_auc_score
 
 from edupulse_ml.core.outcomes import EARLY_TASK, LABEL_UNKNOWN, Outcomes, Task, task_labels
 from edupulse_ml.core.sequences import PAD, FeatureBlock, SequenceBatch, week_of_school_year, windows_ending_at
-from edupulse_ml.core.weeks import NEVER
 from edupulse_ml.simulation.acceptance import AcceptanceRow
 
 Int32 = NDArray[np.int32]
@@ -37,12 +36,14 @@ _ROWS_AT_ONCE: Final = 20_000
 class JudgedDistrict:
     """Features, truth and latents of one simulated district.
 
+    `exits` holds the days on which leavers were taken off the roll, where `outcomes` holds the last days attended.
     `latents` [N, S, L] stand at the steps of `block`; NaN where a student no longer attended. `half` [N] splits the
     people in two. `years` are the school years to learn from and to judge on.
     """
 
     block: FeatureBlock
     outcomes: Outcomes
+    exits: Outcomes
     latents: Float32
     half: Bool
     years: tuple[int, int]
@@ -68,12 +69,14 @@ def model_rows(district: JudgedDistrict) -> Iterator[AcceptanceRow]:
     yield AcceptanceRow("AUC of features, leaves in 61 days to 1 year", features, 0.78, 0.88)
     oracle = _judge(district, rows, lambda r: np.concatenate([_aggregates(district, r), _latents(district, r)], axis=1))
     yield AcceptanceRow("AUC gained by knowing the latents", oracle - features, 0.02, 0.08)
-    shuffled = _judge(district, rows, lambda r: _aggregates(district, r, shuffle_weeks=True))
-    yield AcceptanceRow("AUC lost by shuffling the weeks", features - shuffled, 0.01, 0.10)
+    near = _landmark_rows(district, _NEAR_TASK)
+    in_order = _judge(district, near, lambda r: _aggregates(district, r))
+    shuffled = _judge(district, near, lambda r: _aggregates(district, r, shuffle_weeks=True))
+    yield AcceptanceRow("AUC lost by shuffling the weeks, leaves within 60 days", in_order - shuffled, 0.01, 0.10)
     blind = _judge(district, rows, lambda r: _aggregates(district, r), shuffle_labels=True)
     yield AcceptanceRow("AUC after shuffling the labels", blind, 0.48, 0.52)
-    fair = _weekly_rows(district, with_terminal_weeks=False)
-    leaking = _weekly_rows(district, with_terminal_weeks=True)
+    fair = _weekly_rows(district, district.outcomes)
+    leaking = _weekly_rows(district, district.exits)
     gain = _judge(district, leaking, lambda r: _aggregates(district, r))
     gain -= _judge(district, fair, lambda r: _aggregates(district, r))
     yield AcceptanceRow("AUC gained by the weeks after the last day attended", gain, 0.05, 0.20)
@@ -82,31 +85,26 @@ def model_rows(district: JudgedDistrict) -> Iterator[AcceptanceRow]:
 def _landmark_rows(district: JudgedDistrict, task: Task) -> _Rows:
     week = week_of_school_year(district.block.aux)
     landmark = (week >= _FIRST_WEEK_OF_YEAR) & ((week - _FIRST_WEEK_OF_YEAR) % _LANDMARK_EVERY_WEEKS == 0)
-    rows = _labelled(district, landmark, task)
+    rows = _labelled(district, landmark, task, outcomes=district.outcomes)
     return rows.only(rows.label != LABEL_UNKNOWN)
 
 
-def _weekly_rows(district: JudgedDistrict, *, with_terminal_weeks: bool) -> _Rows:
-    """Every week for the 60-day question. Weeks on or after the last day attended are no fair rows; a careless
-    pipeline would take those before the exit was recorded as leavers all the same.
+def _weekly_rows(district: JudgedDistrict, outcomes: Outcomes) -> _Rows:
+    """Every week for the 60-day question. Asked of the day of the exit, as a careless pipeline would, it takes in the
+    weeks in which a leaver was already gone but still on the roll.
     """
-    rows = _labelled(district, week_of_school_year(district.block.aux) >= _FIRST_WEEK_OF_YEAR, _NEAR_TASK)
-    label = rows.label.copy()
-    if with_terminal_weeks:
-        cutoff = district.block.week[rows.student, rows.step] + _CUTOFF_DAYS
-        event = district.outcomes.event_day[rows.student]
-        label[(event != NEVER) & (event <= cutoff)] = 1
-    rows = _Rows(rows.student, rows.step, label)
-    kept = np.random.default_rng(3).random(len(label)) < _KEPT_STAYERS
-    return rows.only((label == 1) | ((label == 0) & kept))
+    every_week = week_of_school_year(district.block.aux) >= _FIRST_WEEK_OF_YEAR
+    rows = _labelled(district, every_week, _NEAR_TASK, outcomes=outcomes)
+    kept = np.random.default_rng(3).random(len(rows.label)) < _KEPT_STAYERS
+    return rows.only((rows.label == 1) | ((rows.label == 0) & kept))
 
 
-def _labelled(district: JudgedDistrict, wanted: Bool, task: Task) -> _Rows:
+def _labelled(district: JudgedDistrict, wanted: Bool, task: Task, *, outcomes: Outcomes) -> _Rows:
     block = district.block
     in_years = np.isin(block.school_year, district.years) & (block.week != PAD)
     student, step = (found.astype(np.int32) for found in np.nonzero(wanted & in_years))
     cutoff = (block.week[student, step] + _CUTOFF_DAYS).astype(np.int32)
-    return _Rows(student, step, task_labels(district.outcomes.select(student), cutoff_day=cutoff, task=task))
+    return _Rows(student, step, task_labels(outcomes.select(student), cutoff_day=cutoff, task=task))
 
 
 def _aggregates(district: JudgedDistrict, rows: _Rows, *, shuffle_weeks: bool = False) -> Float32:

@@ -15,12 +15,12 @@ class Engagement:
     on_ability: float = 0.40
     on_school_climate: float = 0.9
     on_poverty: float = -0.22
-    level_sd: float = 0.40
-    level_walk_sd: float = 0.17
-    level_pull: float = 0.018
+    level_sd: float = 0.30
+    level_walk_sd: float = 0.30
+    level_pull: float = 0.04
     persistence: float = 0.86
     weekly_sd: float = 0.20
-    on_shock: float = -0.12
+    on_shock: float = -0.16
     summer_weeks: int = 10
     shock_rate: float = 0.014
     shock_decay: float = 0.93
@@ -33,7 +33,7 @@ class Engagement:
 class Hazard:
     """Weekly log-odds of leaving (science.md 7.3). No group membership appears here."""
 
-    base: float = -10.05
+    base: float = -10.15
     on_engagement: float = -0.85
     engagement_cap: float = 1.2
     on_ability: float = -0.25
@@ -56,10 +56,10 @@ class Hazard:
 class Attendance:
     """Daily absence: disengagement (excused or not), illness (always excused), suspension."""
 
-    base: float = -3.50
-    on_engagement: float = -0.62
-    on_shock: float = 0.25
-    week_sd: float = 0.65
+    base: float = -3.72
+    on_engagement: float = -0.72
+    on_shock: float = 0.35
+    week_sd: float = 0.55
     winter: float = 0.40
     year_trend: float = 0.25
     monday_friday: float = 0.18
@@ -69,7 +69,7 @@ class Attendance:
     illness_winter: float = 0.8
     illness_continues: float = 0.50
     health_shape: float = 0.8
-    unexcused_base: float = -0.78
+    unexcused_base: float = -0.90
     unexcused_trend: float = 0.95
     unexcused_on_engagement: float = -0.45
     tardy_base: float = -3.2
@@ -84,13 +84,13 @@ class Coursework:
     """Items, submission and scores. A missing item counts as `missing_counts_as` in the final mark."""
 
     item_chance: float = 0.78
-    base: float = 96.4
+    base: float = 97.8
     on_ability: float = 3.6
     on_engagement: float = 3.0
     course_sd: float = 8.5
     noise_sd: float = 9.0
-    missing_base: float = -2.75
-    missing_on_engagement: float = -1.0
+    missing_base: float = -2.95
+    missing_on_engagement: float = -1.1
     missing_course_sd: float = 0.7
     missing_when_absent: float = 0.8
     late_base: float = -2.3
