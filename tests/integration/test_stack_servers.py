@@ -1,5 +1,6 @@
 """Real embedded servers in a home folder of the test's own: started once, found again, restarted after `kill -9`."""
 
+import io
 import os
 import signal
 import socket
@@ -215,10 +216,9 @@ def test_status_and_down_know_what_runs(paths: StackPaths) -> None:
         "ray": "stopped",
         "api": "stopped",
     }
-    console = Console(record=True, quiet=False, file=open(os.devnull, "w"))  # noqa: SIM115
+    console = Console(record=True, file=io.StringIO())
     down(settings, console)
     down(settings, console)
-    console.file.close()
     assert {server.state for server in status(settings)} == {"stopped"}
     text = console.export_text()
     assert "Stopped Redis, PostgreSQL." in text
