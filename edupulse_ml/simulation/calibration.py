@@ -15,7 +15,7 @@ class Engagement:
     on_ability: float = 0.40
     on_school_climate: float = 0.9
     on_poverty: float = -0.22
-    level_sd: float = 0.30
+    level_sd: float = 0.42
     level_walk_sd: float = 0.30
     level_pull: float = 0.04
     persistence: float = 0.86
@@ -33,7 +33,7 @@ class Engagement:
 class Hazard:
     """Weekly log-odds of leaving (science.md 7.3). No group membership appears here."""
 
-    base: float = -10.15
+    base: float = -10.12
     on_engagement: float = -0.85
     engagement_cap: float = 1.2
     on_ability: float = -0.25
@@ -110,7 +110,7 @@ class Discipline:
     on_engagement: float = -0.40
     on_school_climate: float = -0.6
     objective_share: float = 0.25
-    oss_given_major: float = 0.22
+    oss_given_major: float = 0.205
     iss_given_major: float = 0.26
     detention_share: float = 0.5
 

@@ -88,6 +88,7 @@ class Chunk:
         registrar.enter(arriving & (registrar.place == enrolment.AWAITED), day=monday)
         self._engagement.advance(self._rng)
         self._offer_support(week, column=column)
+        self._recorder.add_places(column, registrar)
         school_week = self._school_week(year_index, year, week=week)
         if school_week.in_school.any():
             self._school_days(school_week, column=column, year=year)
@@ -138,7 +139,7 @@ class Chunk:
         absent = np.isin(plan.status, (EXCUSED, UNEXCUSED, SUSPENDED)).sum(axis=1)
         self._days_absent += absent
         self._days_enrolled += school_week.in_school.sum(axis=1)
-        self._recorder.add_days(column, plan.status, finish_periods(plan), registrar=registrar)
+        self._recorder.add_days(column, plan.status, finish_periods(plan))
         self._recorder.add_incidents(referrals, monday=school_week.monday, school=registrar.school)
         self._coursework(school_week, absent=absent, attending=attending, column=column)
         suspended = np.zeros(people.n_people, dtype=np.bool_)

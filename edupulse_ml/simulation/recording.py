@@ -36,10 +36,13 @@ class Recorder:
         self._support_week = np.full(n, -1, dtype=np.int64)
         self._incidents: list[Incidents] = []
 
-    def add_days(self, column: int, status: Int8, periods_absent: Int8, *, registrar: Registrar) -> None:
-        """One week of attendance, and where it took place."""
+    def add_days(self, column: int, status: Int8, periods_absent: Int8) -> None:
+        """One week of attendance."""
         self._status[:, column] = status
         self._periods[:, column] = periods_absent
+
+    def add_places(self, column: int, registrar: Registrar) -> None:
+        """School and grade of this week."""
         self._school[:, column] = registrar.school
         self._grade[:, column] = registrar.grade
 

@@ -14,7 +14,7 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 WEEKDAYS = 5
-_SNOW_WEEKS = (21, 27)
+_SNOW_WEEKS = (23, 26)
 _SILENT_MONTH_DAYS = 30
 
 

@@ -206,3 +206,16 @@ def test_chunks_have_canonical_types_and_schools_come_first():
         table = next(table for table in TABLES if table.name == name)
         assert rows.column_names == [column.name for column in table.columns]
         assert pc.count(rows.column(0)).as_py() == rows.num_rows
+
+
+@pytest.mark.parametrize("seed", range(16))
+def test_no_small_district_breaks(seed):
+    plan = DistrictPlan(
+        students=50 + seed,
+        years=1 + seed % 3,
+        seed=seed,
+        through=date(2026, 10, 1) if seed % 2 else None,
+        intervention=seed % 5 == 0,
+        shift=seed % 7 == 0,
+    )
+    assert {name for name, _ in simulate(plan)} == {table.name for table in TABLES}
