@@ -33,7 +33,7 @@ class Engagement:
 class Hazard:
     """Weekly log-odds of leaving (science.md 7.3). No group membership appears here."""
 
-    base: float = -10.12
+    base: float = -10.10
     on_engagement: float = -0.85
     engagement_cap: float = 1.2
     on_ability: float = -0.25
@@ -56,7 +56,7 @@ class Hazard:
 class Attendance:
     """Daily absence: disengagement (excused or not), illness (always excused), suspension."""
 
-    base: float = -3.72
+    base: float = -3.70
     on_engagement: float = -0.72
     on_shock: float = 0.35
     week_sd: float = 0.55
@@ -69,7 +69,7 @@ class Attendance:
     illness_winter: float = 0.8
     illness_continues: float = 0.50
     health_shape: float = 0.8
-    unexcused_base: float = -0.90
+    unexcused_base: float = -0.98
     unexcused_trend: float = 0.95
     unexcused_on_engagement: float = -0.45
     tardy_base: float = -3.2
@@ -99,6 +99,8 @@ class Coursework:
     missing_counts_as: float = 30.0
     pass_mark: float = 60.0
     credits_per_course_term: float = 0.5
+    recovery_chance: float = 0.5
+    recovered_credits: float = 1.5
 
 
 @dataclass(frozen=True)

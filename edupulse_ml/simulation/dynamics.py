@@ -209,7 +209,15 @@ class Chunk:
         self._engagement.support_weeks_left[supported] = ENGAGEMENT.support_weeks
         self._recorder.add_support(supported, column)
 
+    def _recover_credits(self) -> None:
+        """Summer courses, taken with other providers: they count for graduation and stand in no transcript."""
+        takes_part = self._rng.random(self._people.n_people) < COURSEWORK.recovery_chance
+        recovered = np.minimum(self._new_deficit, COURSEWORK.recovered_credits) * takes_part
+        self._deficit -= recovered
+        self._new_deficit -= recovered
+
     def _end_year(self, year: SchoolYear) -> None:
+        self._recover_credits()
         end = enrolment.YearEnd(
             last_present=self._attendance.last_present_day,
             credit_deficit=self._deficit,

@@ -20,7 +20,7 @@ AWAITED, ATTENDING, LEFT, BETWEEN_YEARS, GONE = range(5)
 BY_HAZARD, BY_OTHER_CAUSE, OVER_SUMMER = 1, 2, 3
 _FAR: Final = 2**40
 _TERM_WEEKS: Final = 37
-_MAX_DEFICIT_TO_GRADUATE: Final = 4.0
+_MAX_DEFICIT_TO_GRADUATE: Final = 5.0
 _RETENTION_DEFICIT: Final = 2.0
 _OTHER_EXITS: Final = ("transfer_out", "emigrated", "ged_transfer", "long_illness", "deceased")
 _OTHER_EXIT_SHARES: Final = (0.90, 0.04, 0.03, 0.02, 0.01)
@@ -210,7 +210,7 @@ def end_year(rng: np.random.Generator, registrar: Registrar, year: SchoolYear, *
     )
     returns = attending & ~graduates & ~gives_up & ~transfers
     registrar.place[enrolled] = np.where(returns, BETWEEN_YEARS, GONE)[enrolled]
-    retained = (end.new_deficit >= _RETENTION_DEFICIT) & (retain_draw < 0.5)
+    retained = (end.new_deficit >= _RETENTION_DEFICIT) & (retain_draw < 0.4)
     promoted = returns & ~retained & (registrar.grade < LAST_GRADE)
     registrar.grade[promoted] += 1
 
