@@ -1,5 +1,6 @@
 """`edupulse benchmark`: honest figures on a public data set, one line per model and task, and a report."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -39,17 +40,11 @@ def oulad(
         train=_names(train), test=_names(test), seeds=seeds, epochs=epochs, replicates=replicates
     )
     created_at = SystemClock().now().isoformat(timespec="seconds")
-    with _progress() as bar:
-        doing = bar.add_task("reading OULAD and computing features", total=None)
+    with _bar() as bar:
+        shown = _Shown(bar, "reading OULAD and computing features")
         data = load_benchmark(folder, [*options.train, *options.test])
         report = shown_order(
-            run_benchmark(
-                data,
-                options=options,
-                created_at=created_at,
-                step=lambda name: bar.update(doing, description=name),
-                progress=lambda _: bar.advance(doing),
-            )
+            run_benchmark(data, options=options, created_at=created_at, step=shown.step, progress=shown.progress)
         )
     console = Console(soft_wrap=True)
     for line in benchmark_lines(report):
@@ -109,7 +104,23 @@ def _names(text: str) -> tuple[str, ...]:
     return names
 
 
-def _progress() -> Progress:
+class _Shown:
+    """What is being done, and the epoch it has come to."""
+
+    def __init__(self, bar: Progress, name: str) -> None:
+        self._bar, self._name = bar, name
+        self._doing = bar.add_task(name, total=None)
+
+    def step(self, name: str) -> None:
+        self._name = name
+        self._bar.update(self._doing, description=name)
+
+    def progress(self, metrics: Mapping[str, float]) -> None:
+        if "epoch" in metrics:
+            self._bar.update(self._doing, description=f"{self._name}, epoch {metrics['epoch']:.0f}")
+
+
+def _bar() -> Progress:
     return Progress(
         SpinnerColumn(),
         TextColumn("{task.description}"),
