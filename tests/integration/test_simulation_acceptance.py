@@ -4,10 +4,14 @@
 rates scatter; each still excludes the faults it stands for.
 """
 
+from datetime import date
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from edupulse_ml.core.weeks import day_number
+from edupulse_ml.evaluation.outcomes import outcomes_from_exits
 from edupulse_ml.simulation.acceptance import rate_rows
 from edupulse_ml.simulation.folder import write_folder
 from edupulse_ml.simulation.settings import DistrictPlan
@@ -100,3 +104,15 @@ def test_a_folder_that_was_not_generated_or_was_changed_is_refused(tmp_path):
         file.write("1,2025-09-01,asleep,,,,\n")
     with pytest.raises(BrokenFolderError, match=r"attendance_records\.csv"):
         read_simulated(out)
+
+
+def test_the_ordinary_label_rules_find_the_true_leavers_in_the_records(simulated):
+    last_year = simulated.full_years[-1]
+    as_of = day_number(date(last_year, 12, 1))
+    exits = simulated.canonical.exits
+    found = outcomes_from_exits(exits, as_of_day=as_of, n_students=simulated.canonical.records.n_students)
+    judged = simulated.leaving.day < day_number(date(last_year, 9, 1))
+    labelled = found.event_day < day_number(date(last_year, 9, 1))
+    assert judged.sum() > 80
+    np.testing.assert_array_equal(labelled, judged)
+    np.testing.assert_array_equal(found.event_day[judged], simulated.leaving.day[judged])
