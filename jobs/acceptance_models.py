@@ -28,6 +28,7 @@ _LANDMARK_EVERY_WEEKS: Final = 4
 _RECENT: Final = 4
 _KEPT_STAYERS: Final = 0.25
 _SEEDS: Final = (11, 12, 13)
+_LABEL_SHUFFLES: Final = 4
 _NEAR_TASK: Final = Task("within_60", 0, 60)
 _ROWS_AT_ONCE: Final = 20_000
 
@@ -73,7 +74,7 @@ def model_rows(district: JudgedDistrict) -> Iterator[AcceptanceRow]:
     in_order = _judge(district, near, lambda r: _aggregates(district, r))
     shuffled = _judge(district, near, lambda r: _aggregates(district, r, shuffle_weeks=True))
     yield AcceptanceRow("AUC lost by shuffling the weeks, leaves within 60 days", in_order - shuffled, 0.01, 0.10)
-    blind = _judge(district, rows, lambda r: _aggregates(district, r), shuffle_labels=True)
+    blind = _judge(district, rows, lambda r: _aggregates(district, r), label_shuffles=_LABEL_SHUFFLES)
     yield AcceptanceRow("AUC after shuffling the labels", blind, 0.48, 0.52)
     fair = _weekly_rows(district, district.outcomes)
     leaking = _weekly_rows(district, district.exits)
@@ -149,17 +150,21 @@ def _latents(district: JudgedDistrict, rows: _Rows) -> Float32:
     return district.latents[rows.student, rows.step]
 
 
-def _judge(district: JudgedDistrict, rows: _Rows, inputs: Inputs, *, shuffle_labels: bool = False) -> float:
-    """Mean AUC over both directions: learn from one half in the first year, judge the other in the second."""
+def _judge(district: JudgedDistrict, rows: _Rows, inputs: Inputs, *, label_shuffles: int = 0) -> float:
+    """Mean AUC over both directions: learn from one half in the first year, judge the other in the second.
+
+    With `label_shuffles`, the labels learned from are shuffled that many times and the AUCs averaged.
+    """
     year = district.block.school_year[rows.student, rows.step]
     half = district.half[rows.student]
     found = []
     for side in (True, False):
         train = rows.only((year == district.years[0]) & (half == side))
         test = rows.only((year == district.years[1]) & (half != side))
-        label = np.random.default_rng(7).permutation(train.label) if shuffle_labels else train.label
-        score = _fit_and_score(inputs(train), label, inputs(test))
-        found.append(float(roc_auc_score(test.label, score)))
+        learned, judged = inputs(train), inputs(test)
+        rng = np.random.default_rng(7)
+        labels = [rng.permutation(train.label) for _ in range(label_shuffles)] or [train.label]
+        found += [float(roc_auc_score(test.label, _fit_and_score(learned, label, judged))) for label in labels]
     return float(np.mean(found))
 
 

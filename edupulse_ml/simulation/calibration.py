@@ -15,7 +15,7 @@ class Engagement:
     on_ability: float = 0.40
     on_school_climate: float = 0.9
     on_poverty: float = -0.22
-    level_sd: float = 0.42
+    level_sd: float = 0.58
     level_walk_sd: float = 0.30
     level_pull: float = 0.04
     persistence: float = 0.86
@@ -33,7 +33,7 @@ class Engagement:
 class Hazard:
     """Weekly log-odds of leaving (science.md 7.3). No group membership appears here."""
 
-    base: float = -10.10
+    base: float = -10.24
     on_engagement: float = -0.85
     engagement_cap: float = 1.2
     on_ability: float = -0.25
@@ -56,9 +56,9 @@ class Hazard:
 class Attendance:
     """Daily absence: disengagement (excused or not), illness (always excused), suspension."""
 
-    base: float = -3.70
+    base: float = -3.71
     on_engagement: float = -0.72
-    on_shock: float = 0.35
+    on_shock: float = 0.30
     week_sd: float = 0.55
     winter: float = 0.40
     year_trend: float = 0.25
@@ -69,7 +69,7 @@ class Attendance:
     illness_winter: float = 0.8
     illness_continues: float = 0.50
     health_shape: float = 0.8
-    unexcused_base: float = -0.98
+    unexcused_base: float = -1.0
     unexcused_trend: float = 0.95
     unexcused_on_engagement: float = -0.45
     tardy_base: float = -3.2
@@ -84,9 +84,9 @@ class Coursework:
     """Items, submission and scores. A missing item counts as `missing_counts_as` in the final mark."""
 
     item_chance: float = 0.78
-    base: float = 97.8
+    base: float = 98.5
     on_ability: float = 3.6
-    on_engagement: float = 3.0
+    on_engagement: float = 2.7
     course_sd: float = 8.5
     noise_sd: float = 9.0
     missing_base: float = -2.95

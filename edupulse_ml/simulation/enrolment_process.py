@@ -119,7 +119,7 @@ def leave_by_hazard(
     """Draw this week's leavers. Their exit is written 5 to 30 days after the last day at school."""
     n = len(weekly_hazard)
     draw = rng.random(n)
-    delay = 5 + np.floor(26 * rng.beta(3.4, 1.0, n)).astype(np.int64)
+    delay = 5 + np.floor(26 * rng.beta(5.0, 0.9, n)).astype(np.int64)
     at_risk = at_risk & (last_present >= registrar.entry_day)
     by_hazard = at_risk & (draw < weekly_hazard)
     by_other_cause = at_risk & ~by_hazard & (draw < weekly_hazard + HAZARD.involved_weekly)
