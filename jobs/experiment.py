@@ -56,6 +56,8 @@ class Experiment:
     split: Split
     tasks: tuple[Task, ...]
     window_weeks: int
+    person: Int32
+    """[N] position of each student's person, which intervals resample."""
 
 
 def latest_test_year(history: History) -> int:
@@ -87,7 +89,6 @@ def set_up(history: History, *, test_year: int, tasks: Sequence[Task], window_we
     split = split_by_school_year(block, history.person_ids, test_year=test_year, seed=seed)
     known_before = _outcomes(history, split.label_cutoff_day)
     known_now = _outcomes(history, history.known_day)
-    people_held_out = np.asarray(split.calibrate.any(axis=1))[:, None]
 
     def part(within: Bool, outcomes: Outcomes) -> TrainingData:
         return TrainingData(block, outcomes, eligible_steps(block, outcomes, within=within))
@@ -95,12 +96,13 @@ def set_up(history: History, *, test_year: int, tasks: Sequence[Task], window_we
     return Experiment(
         train=part(split.train, known_before),
         calibration=part(split.calibrate, known_before),
-        held_out=part(people_held_out & (block.week != PAD) & (block.school_year <= test_year - 2), known_before),
+        held_out=part(split.held_out, known_before),
         test=part(split.test, known_now),
         returning=part(split.returning, known_now),
         split=split,
         tasks=tuple(tasks),
         window_weeks=window_weeks,
+        person=np.unique(np.asarray(history.person_ids), return_inverse=True)[1].astype(np.int32),
     )
 
 
@@ -121,7 +123,7 @@ def judge(
     risk = experiment.tasks[0]
     return evaluate_models(
         {name: predict_rows(predict, experiment, experiment.test, student, step) for name, predict in models.items()},
-        EvaluationRows(student, cutoff, experiment.test.outcomes.select(student), _months(cutoff)),
+        EvaluationRows(experiment.person[student], cutoff, experiment.test.outcomes.select(student), _months(cutoff)),
         tasks=experiment.tasks,
         context=ReportContext(
             title=title,
@@ -141,7 +143,7 @@ def judge(
         options=EvaluationOptions(replicates=replicates, seed=seed, shortest_follow_up_days=risk.end_day),
         weekly=WeeklyScores(
             task=risk.name,
-            student=weekly_student,
+            student=experiment.person[weekly_student],
             cutoff_day=_cutoff(experiment.test, weekly_student, weekly_step),
             outcomes=experiment.test.outcomes.select(weekly_student),
             scores={

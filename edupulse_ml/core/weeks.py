@@ -56,7 +56,8 @@ def local_day(moment: datetime, zone: ZoneInfo) -> int:
 
 def last_closed_week(moment: datetime, zone: ZoneInfo) -> int:
     """The latest week whose cutoff (Sunday 23:59:59 local) is at or before `moment`."""
-    today = local_day(moment, zone)
+    # A second later, the cutoff itself falls on the Monday after.
+    today = local_day(moment + timedelta(seconds=1), zone)
     return int(week_of_days(np.array([today - 7], dtype=np.int32))[0])
 
 

@@ -17,11 +17,13 @@ Bool = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class PersonShares:
-    """How people who could serve in several splits are shared out."""
+    """How people first seen before the calibration year are shared out. Those first seen in it go to calibration and
+    test in the proportion of these two, newcomers of the test year to the test.
+    """
 
-    train: float = 0.5
-    calibrate: float = 0.2
-    test: float = 0.3
+    train: float = 0.6
+    calibrate: float = 0.15
+    test: float = 0.25
 
     def as_array(self) -> NDArray[np.float64]:
         """[3] in the order train, calibrate, test."""
@@ -32,6 +34,8 @@ class PersonShares:
 class Split:
     """Which steps [N, S] serve which purpose. No person is in two of `train`, `calibrate` and `test`.
 
+    `held_out` holds the calibration people's steps before the calibration year, for questions that reach beyond what
+    that year can answer.
     `returning` holds the test period's steps of people in `train` or `calibrate`: the deployment case, where the
     model has learned from the same students' earlier years. `label_cutoff_day` is the first cutoff of the test:
     outcomes for training and calibration are built as of that day. `description` says it in words for the report.
@@ -40,6 +44,7 @@ class Split:
     train: Bool
     calibrate: Bool
     test: Bool
+    held_out: Bool
     returning: Bool
     label_cutoff_day: int
     description: str
@@ -65,8 +70,9 @@ def split_by_school_year(
 ) -> Split:
     """Train on school years up to `test_year` - 2, calibrate on `test_year` - 1, test on `test_year`.
 
-    People seen in the years of one split only go there; the others are shared out by a seeded hash among the splits
-    in whose years they were seen.
+    A person's role is drawn by a seeded hash among the splits whose years are not over when the person is first seen.
+    Whether the person is seen again plays no part, because that is what is to be predicted: who leaves before the
+    years of their role is not used.
 
     Raises:
         InvalidInputError: one of the three has no student-week, or the ids do not match the block.
@@ -78,13 +84,11 @@ def split_by_school_year(
         real & (block.school_year == test_year - 1),
         real & (block.school_year == test_year),
     )
-    _, person = np.unique(np.asarray(person_ids), return_inverse=True)
-    seen = np.zeros((int(person.max(initial=-1)) + 1, 3), dtype=np.bool_)
-    for role, steps in enumerate(years):
-        np.logical_or.at(seen[:, role], person, steps.any(axis=1))
-    role_of_student = _share_out(seen[person], person_fractions(person_ids, seed=seed), shares)
+    role_of_student = _draw_roles(block, person_ids, test_year=test_year, seed=seed, shares=shares)
     train, calibrate, test = (years[role] & (role_of_student == role)[:, None] for role in range(3))
-    returning = years[2] & (seen[person][:, :2].any(axis=1) & (role_of_student < 2))[:, None]
+    held_out = years[0] & (role_of_student == 1)[:, None]
+    learned_from = (train | calibrate | held_out).any(axis=1)
+    returning = years[2] & learned_from[:, None]
     for name, chosen in (("train", train), ("calibrate", calibrate), ("test", test)):
         if not chosen.any():
             msg = (
@@ -96,6 +100,7 @@ def split_by_school_year(
         train=train,
         calibrate=calibrate,
         test=test,
+        held_out=held_out,
         returning=returning,
         label_cutoff_day=int(block.week[years[2]].min()) + CUTOFF_DAYS_AFTER_MONDAY,
         description=(
@@ -105,16 +110,19 @@ def split_by_school_year(
     )
 
 
-def _share_out(feasible: Bool, fractions: NDArray[np.float64], shares: PersonShares) -> NDArray[np.int8]:
-    """[N] the role per student: the first role whose cumulative share, among the feasible ones, passes the fraction."""
-    weights = np.where(feasible, shares.as_array()[None, :], 0.0)
-    only_one = feasible.sum(axis=1) == 1
-    weights[only_one] = feasible[only_one].astype(np.float64)
-    total = weights.sum(axis=1, keepdims=True)
-    cumulative = np.cumsum(weights / np.where(total > 0, total, 1.0), axis=1)
-    role = (fractions[:, None] >= cumulative).sum(axis=1)
-    last_feasible = 2 - np.argmax((weights > 0)[:, ::-1], axis=1)
-    return np.minimum(role, last_feasible).astype(np.int8)
+def _draw_roles(
+    block: FeatureBlock, person_ids: Sequence[str], *, test_year: int, seed: int, shares: PersonShares
+) -> NDArray[np.int8]:
+    """[N] 0 train, 1 calibrate, 2 test, equal for equal persons."""
+    _, person = np.unique(np.asarray(person_ids), return_inverse=True)
+    year = np.where(block.week != PAD, block.school_year, np.iinfo(np.int32).max)
+    first_seen = np.full(int(person.max(initial=-1)) + 1, np.iinfo(np.int32).max, dtype=np.int32)
+    np.minimum.at(first_seen, person, year.min(axis=1, initial=np.iinfo(np.int32).max))
+    first_role = np.clip(first_seen[person] - (test_year - 2), 0, 2)
+    weights = np.where(np.arange(3)[None, :] >= first_role[:, None], shares.as_array()[None, :], 0.0)
+    cumulative = np.cumsum(weights / weights.sum(axis=1, keepdims=True), axis=1)
+    drawn = person_fractions(person_ids, seed=seed)
+    return np.minimum((drawn[:, None] >= cumulative).sum(axis=1), 2).astype(np.int8)
 
 
 def split_by_cohort(
@@ -155,6 +163,7 @@ def split_by_cohort(
         train=real & learns[:, None],
         calibrate=real & calibrates[:, None],
         test=real & in_test[:, None],
+        held_out=np.zeros_like(real),
         returning=np.zeros_like(real),
         label_cutoff_day=int(block.week[real & in_test[:, None]].min()) + CUTOFF_DAYS_AFTER_MONDAY,
         description=(

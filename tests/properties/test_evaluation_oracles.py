@@ -183,15 +183,25 @@ def test_nobody_is_in_two_splits_and_time_runs_forward(rows: list[tuple[int, lis
     assert split.label_cutoff_day == block.week[block.school_year == 2023].min() + 6
 
 
-def test_shares_are_kept_and_single_split_people_go_where_they_belong() -> None:
+def test_shares_are_kept_and_newcomers_go_where_they_can() -> None:
     everywhere = [[2021, 2022, 2023]] * 4000
-    only_early, only_last = [[2020, 2021]] * 10, [[2023]] * 10
-    block = block_of_years(everywhere + only_early + only_last)
-    split = split_by_school_year(block, [str(i) for i in range(4020)], test_year=2023, seed=3)
-    shares = [part.any(axis=1)[:4000].mean() for part in (split.train, split.calibrate, split.test)]
-    assert shares == pytest.approx([0.5, 0.2, 0.3], abs=0.03)
-    assert split.train[4000:4010].any(axis=1).all()
-    assert split.test[4010:].any(axis=1).all()
+    from_2022, only_last = [[2022, 2023]] * 4000, [[2023]] * 10
+    block = block_of_years(everywhere + from_2022 + only_last)
+    split = split_by_school_year(block, [str(i) for i in range(8010)], test_year=2023, seed=3)
+    parts = [part.any(axis=1) for part in (split.train, split.calibrate, split.test)]
+    assert [part[:4000].mean() for part in parts] == pytest.approx([0.6, 0.15, 0.25], abs=0.03)
+    assert [part[4000:8000].mean() for part in parts] == pytest.approx([0, 0.375, 0.625], abs=0.03)
+    assert parts[2][8000:].all()
+
+
+def test_whether_somebody_is_seen_again_does_not_choose_the_split() -> None:
+    stays, leaves = [[2021, 2022, 2023]] * 4000, [[2021]] * 4000
+    block = block_of_years(stays + leaves)
+    split = split_by_school_year(block, [str(i) for i in range(8000)], test_year=2023, seed=3)
+    for part, share in ((split.train, 0.6), (split.held_out, 0.15)):
+        learned = part.any(axis=1)
+        assert learned[:4000].mean() == pytest.approx(share, abs=0.03)
+        assert learned[4000:].mean() == pytest.approx(share, abs=0.03)
 
 
 def test_the_hash_knows_people_not_positions() -> None:
