@@ -87,8 +87,7 @@ def split_by_school_year(
     role_of_student = _draw_roles(block, person_ids, test_year=test_year, seed=seed, shares=shares)
     train, calibrate, test = (years[role] & (role_of_student == role)[:, None] for role in range(3))
     held_out = years[0] & (role_of_student == 1)[:, None]
-    learned_from = (train | calibrate | held_out).any(axis=1)
-    returning = years[2] & learned_from[:, None]
+    returning = years[2] & (role_of_student != 2)[:, None]
     for name, chosen in (("train", train), ("calibrate", calibrate), ("test", test)):
         if not chosen.any():
             msg = (
