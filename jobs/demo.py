@@ -13,6 +13,7 @@ from rich.table import Table
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.errors import ConflictError
 from edupulse_ml.core.ids import StudentId
 from edupulse_ml.simulation.settings import DistrictPlan
 from jobs.progress import progress_bars
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from edupulse_ml.training.options import TrainingOptions
     from jobs.stack.up import RunningStack
 
-_FULL_YEARS: Final = 3
-"""One to train on, one to calibrate on, one to test on (science: splits by cohort)."""
-_SEPTEMBER, _JUNE = 9, 6
+_SETTLED_YEARS: Final = 3
+"""One to train on, one to calibrate on, one to test on (docs/evaluation.md)."""
+_JUNE, _JULY, _SEPTEMBER, _OCTOBER = 6, 7, 9, 10
 _SHOWN: Final = 10
 _REASONS_SHOWN: Final = 2
 
@@ -66,6 +67,7 @@ def run_demo(settings: Settings, plan: DemoPlan, *, clock: Clock, console: Conso
     """
     from jobs.import_records import default_rejects_path, import_csv
     from jobs.materialise import materialise_district
+    from jobs.reporting import show_report
     from jobs.score import score_district
     from jobs.stack.up import show, up
     from jobs.train import TrainingRequest, train_model
@@ -80,23 +82,32 @@ def run_demo(settings: Settings, plan: DemoPlan, *, clock: Clock, console: Conso
     asyncio.run(materialise_district(settings, as_of=clock.now(), clock=clock, console=console))
     console.rule("4. Train and evaluate")
     request = TrainingRequest(_training_options(settings, plan), replicates=plan.replicates)
-    asyncio.run(train_model(settings, request, clock=clock, console=console))
+    trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     console.rule("5. Score and serve")
     scored = asyncio.run(score_district(settings, as_of=None, clock=clock, console=console))
     stack = up(settings, console)
-    _ask(stack, [prediction.student_id for prediction in scored.predictions[:_SHOWN]], settings, console)
+    answers = _ask(stack, [prediction.student_id for prediction in scored.predictions[:_SHOWN]], settings)
+    console.rule("The model beside its rivals, on a later year and other people")
+    show_report(trained.report, console)
+    console.rule("What a counselor sees, asked over HTTP")
+    console.print(support_table(answers))
     show(stack, console)
 
 
-def school_years(today: date) -> tuple[int, date | None]:
-    """First year of the demonstration's full school years, and the day through which the year in progress is written
-    (None in summer, when none is).
+def school_years(today: date) -> tuple[int, int, date | None]:
+    """First year and number of the demonstration's full school years, and the day through which the year in progress is
+    written (None in summer, when none is).
+
+    Three of the years are settled: a year is, from the 1 October after it.
     """
+    settled = today.year - 1 if today.month >= _OCTOBER else today.year - 2
+    first_year = settled - _SETTLED_YEARS + 1
     if today.month >= _SEPTEMBER:
-        return today.year - _FULL_YEARS, today
-    if today.month < _JUNE:
-        return today.year - 1 - _FULL_YEARS, today
-    return today.year - _FULL_YEARS, None
+        return first_year, today.year - first_year, today
+    if today.month >= _JULY:
+        return first_year, today.year - first_year, None
+    through = min(today, date(today.year, _JUNE, 1))
+    return first_year, today.year - 1 - first_year, through
 
 
 def support_table(predictions: "Sequence[ScoredStudent]") -> Table:
@@ -119,12 +130,21 @@ def support_table(predictions: "Sequence[ScoredStudent]") -> Table:
 
 
 def _generate(plan: DemoPlan, folder: Path, console: Console) -> None:
-    from edupulse_ml.simulation.folder import write_folder
+    """Write the district, or keep the one written before: its records are in the store already."""
+    from edupulse_ml.simulation.folder import write_folder, written_plan
 
-    first_year, through = school_years(plan.today)
-    district = DistrictPlan(
-        students=plan.students, years=_FULL_YEARS, seed=plan.seed, first_year=first_year, through=through
-    )
+    before = written_plan(folder)
+    if before is not None:
+        if (before.students, before.seed) != (plan.students, plan.seed):
+            msg = (
+                f"{folder} holds a district of {before.students} students a year made with seed {before.seed}, and its "
+                "records are imported: ask for the same, or take another home folder (EDUPULSE_HOME)."
+            )
+            raise ConflictError(msg)
+        console.print(f"The district of an earlier run is kept: {folder}.", soft_wrap=True)
+        return
+    first_year, years, through = school_years(plan.today)
+    district = DistrictPlan(students=plan.students, years=years, seed=plan.seed, first_year=first_year, through=through)
     with progress_bars(console) as bars:
         writing = bars.add_task("writing schools", total=district.schools)
         rows = write_folder(district, folder, progress=lambda done, _: bars.update(writing, completed=done))
@@ -139,14 +159,14 @@ def _training_options(settings: Settings, plan: DemoPlan) -> "TrainingOptions":
     )
 
 
-def _ask(stack: "RunningStack", students: list[StudentId], settings: Settings, console: Console) -> None:
+def _ask(stack: "RunningStack", students: list[StudentId], settings: Settings) -> "list[ScoredStudent]":
     from edupulse_ml.client import EduPulse
     from edupulse_ml.security.tokens import read_token
 
     token = read_token(stack.paths.home, given=settings.token)
     with EduPulse(stack.api_url, token=token) as client:
         answers = client.predict_many(students, include_reasons=True)
-    console.print(support_table([answer for answer in answers if answer.status == "scored"]))
+    return [answer for answer in answers if answer.status == "scored"]
 
 
 if __name__ == "__main__":

@@ -15,31 +15,26 @@ from edupulse_ml.evaluation.html import report_html
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.artifact import ModelArtifact
 from edupulse_ml.training.pipeline import fit_rivals
-from jobs.experiment import CHAMPION, History, Predict, default_tasks, judge, latest_test_year, set_up
+from jobs.experiment import CHAMPION, History, Predict, default_tasks, judge, set_up
 from jobs.history import load_history
+from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
-from jobs.reporting import show_report
+from jobs.reporting import SPLIT_SEED, TEST_YEAR, show_report
 from jobs.wiring import JobContext, open_context
 
 
 def evaluate(
     *,
     model: Annotated[str | None, typer.Option(help="Registered version; default: the champion.")] = None,
-    test_year: Annotated[
-        int | None, typer.Option(help="School year to test on, by its starting year; default: the latest settled one.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Seed of the split; that of the training, to keep its test people.")] = 0,
     replicates: Annotated[int, typer.Option(min=10, help="Resamplings of students for the intervals.")] = 1000,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html.")] = None,
 ) -> None:
-    """Judge a registered model on a later school year and on people it has not learned from."""
+    """Judge a registered model on the test year and people of its own split, with the outcomes known by now."""
     settings, console = load_settings(), Console()
     report = asyncio.run(
         evaluate_model(
             settings,
             version=ModelVersion(model) if model else None,
-            test_year=test_year,
-            seed=seed,
             replicates=replicates,
             clock=SystemClock(),
             console=console,
@@ -57,8 +52,6 @@ async def evaluate_model(
     settings: Settings,
     *,
     version: ModelVersion | None,
-    test_year: int | None,
-    seed: int,
     replicates: int,
     clock: Clock,
     console: Console,
@@ -70,34 +63,27 @@ async def evaluate_model(
         NotEnoughDataError: too little history.
     """
     async with open_context(settings, clock=clock) as context:
+        await materialise_pending(context, as_of=clock.now(), console=console)
         with progress_bars(console) as bars:
             reading = bars.add_task("reading student-weeks", total=1.0)
             history = await load_history(
                 context, as_of=clock.now(), on_share=lambda share: bars.update(reading, completed=share)
             )
             judging = bars.add_task("fitting rivals and judging", total=None)
-            report = await asyncio.to_thread(
-                _judge, context, history, version=version, test_year=test_year, seed=seed, replicates=replicates
-            )
+            report = await asyncio.to_thread(_judge, context, history, version=version, replicates=replicates)
             bars.update(judging, total=1, completed=1)
         return report
 
 
-def _judge(
-    context: JobContext,
-    history: History,
-    *,
-    version: ModelVersion | None,
-    test_year: int | None,
-    seed: int,
-    replicates: int,
-) -> EvaluationReport:
+def _judge(context: JobContext, history: History, *, version: ModelVersion | None, replicates: int) -> EvaluationReport:
     fetched = context.registry.fetch(version)
     artifact = ModelArtifact.load(fetched.path, threads=0)
     artifact.contract.require_match(context.contract)
+    # Another split would judge the model on people whom it has learned from.
+    seed = int(artifact.metadata[SPLIT_SEED])
     experiment = set_up(
         history,
-        test_year=latest_test_year(history) if test_year is None else test_year,
+        test_year=int(artifact.metadata[TEST_YEAR]),
         tasks=default_tasks(artifact.task),
         window_weeks=artifact.contract.window_weeks,
         seed=seed,

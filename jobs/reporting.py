@@ -3,6 +3,7 @@
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 from rich.console import Console
@@ -22,6 +23,11 @@ from jobs.experiment import Experiment
 from jobs.fitting import FittedModels
 from jobs.tracking import Tracking
 
+TEST_YEAR: Final = "test_year"
+SPLIT_SEED: Final = "split_seed"
+"""Tags, also in the artefact's metadata, by which the same split can be made again."""
+
+_CALIBRATION_METRICS: Final = ("brier", "ece", "calibration_slope", "calibration_intercept")
 _REPOSITORY = Path(__file__).parent.parent
 
 
@@ -89,13 +95,15 @@ def record_run(
 
 
 def headline_metrics(report: EvaluationReport) -> dict[str, float]:
-    """Pooled figures of every model and task, named `test.<model>.<task>.<metric>`."""
+    """Pooled figures of every model and task, named `test.<model>.<task>.<metric>`; no calibration where follow-up was
+    shorter than the task.
+    """
     found: dict[str, float] = {}
     for model in report.models:
         for task in report.tasks:
             group = report.group(model=model, task=task.name)
             for metric, figure in group.figures.items():
-                if figure.value is not None:
+                if figure.value is not None and not (task.note and metric in _CALIBRATION_METRICS):
                     found[f"test.{model}.{task.name}.{metric}"] = figure.value
     return found
 

@@ -15,13 +15,15 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.report import EvaluationReport
+from edupulse_ml.models.rivals.boosted import Boosted
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from jobs.experiment import CHAMPION, Experiment, History, default_tasks, judge, latest_test_year, set_up
 from jobs.fitting import FittedModels, RayWorkers, fit_all
 from jobs.history import load_history
+from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
-from jobs.reporting import record_run, run_tags, show_report
+from jobs.reporting import SPLIT_SEED, TEST_YEAR, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
 from jobs.tracking import Tracking
 from jobs.wiring import JobContext, connected_to_ray, open_context
@@ -66,17 +68,29 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         RayWorkers(workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name) if workers else None
     )
     request = TrainingRequest(training, test_year, ray_workers, replicates, promote)
-    asyncio.run(train_model(settings, request, clock=clock, console=console))
+    trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
+    show_report(trained.report, console)
 
 
-async def train_model(settings: Settings, request: TrainingRequest, *, clock: Clock, console: Console) -> ModelVersion:
-    """Train, judge, register, and print the report; the new version.
+@dataclass(frozen=True)
+class TrainedVersion:
+    """A registered model and its report on the test year."""
+
+    version: ModelVersion
+    report: EvaluationReport
+
+
+async def train_model(
+    settings: Settings, request: TrainingRequest, *, clock: Clock, console: Console
+) -> TrainedVersion:
+    """Train, judge and register. Student-weeks that imports touched are materialised first.
 
     Raises:
         NotEnoughDataError: too few students, weeks or events to train honestly.
         InvalidInputError: the records do not span the three school years needed.
     """
     async with open_context(settings, clock=clock) as context:
+        await materialise_pending(context, as_of=clock.now(), console=console)
         with progress_bars(console) as bars:
             reading = bars.add_task("reading student-weeks", total=1.0)
             history = await load_history(
@@ -87,17 +101,18 @@ async def train_model(settings: Settings, request: TrainingRequest, *, clock: Cl
 
 def _fit_and_register(
     context: JobContext, history: History, request: TrainingRequest, console: Console
-) -> ModelVersion:
+) -> TrainedVersion:
     settings, training = context.settings, request.training
     started = context.clock.now()
+    test_year = latest_test_year(history) if request.test_year is None else request.test_year
     experiment = set_up(
         history,
-        test_year=latest_test_year(history) if request.test_year is None else request.test_year,
+        test_year=test_year,
         tasks=default_tasks(risk_task(settings.risk_horizon_days)),
         window_weeks=training.window_weeks,
         seed=training.seed,
     )
-    tags = run_tags(settings, experiment)
+    tags = run_tags(settings, experiment) | {TEST_YEAR: str(test_year), SPLIT_SEED: str(training.seed)}
     options = ChampionOptions(
         training=training,
         objective_discipline_only=settings.objective_discipline_only,
@@ -120,9 +135,8 @@ def _fit_and_register(
         )
     if request.promote:
         context.registry.set_champion(version)
-    show_report(reports["test"], console)
     console.print(f"Registered as version {version}{' and promoted to champion' if request.promote else ''}.")
-    return version
+    return TrainedVersion(version, reports["test"])
 
 
 def _fit(
@@ -160,7 +174,7 @@ def _judge(
         bars.advance(doing)
         reports = {"test": on_test}
         if experiment.returning.eligible.any():
-            few = {name: fitted.predict[name] for name in (CHAMPION, "boosted") if name in fitted.predict}
+            few = {name: fitted.predict[name] for name in (CHAMPION, Boosted.name)}
             reports["returning"] = judge(
                 replace(experiment, test=experiment.returning),
                 few,

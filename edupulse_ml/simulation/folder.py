@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict
+from datetime import date
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -33,6 +34,16 @@ class FolderNotEmptyError(InvalidInputError):
 
 def _ignore_progress(_done: int, _total: int) -> None:
     return None
+
+
+def written_plan(folder: Path) -> DistrictPlan | None:
+    """The plan of the district that the generator wrote to `folder`, None if it wrote none there."""
+    path = folder / TRUTH_FOLDER / PLAN_FILE
+    if not path.is_file():
+        return None
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    through = stored.pop("through")
+    return DistrictPlan(**stored, through=None if through is None else date.fromisoformat(through))
 
 
 def write_folder(plan: DistrictPlan, out: Path, *, progress: Progress = _ignore_progress) -> dict[str, int]:
