@@ -20,6 +20,9 @@ MAX_REASONS: Final = 3
 MAX_PROTECTIVE: Final = 1
 _SPARE_CANDIDATES: Final = 2
 """Candidates beyond those shown, so that one that fails its verification can be replaced."""
+_WEEKS_SPOKEN_OF: Final = 4
+"""A sentence quotes the value of the scored week, most of them over four weeks: the member feature it quotes must have
+pushed the score in these weeks."""
 _MIN_EFFECT: Final = 0.02
 """Logits. A smaller effect changes no score by more than half a percent of itself."""
 
@@ -108,13 +111,20 @@ def _candidates(
     last = np.maximum(last, 0)
     values, support = batch.values[rows, last], batch.support[rows, last]
     typical, grade = model.typical_values(batch), batch.grade_level[rows, last]
-    by_feature = attribution.sum(axis=1)
+    by_feature = _recent(attribution, batch.length).sum(axis=1)
     found: list[_Worded] = []
     for row in range(batch.n_examples):
         facts = _Facts(values[row], typical[row], support[row], by_feature[row], grade[row])
         for sign, limit in ((1, wanted[0]), (-1, wanted[1])):
             found.extend(_worded(row, effects[row], facts, sign=sign, limit=limit + _SPARE_CANDIDATES))
     return found
+
+
+def _recent(attribution: NDArray[np.float32], length: Int32) -> NDArray[np.float32]:
+    """The attribution of the weeks that a sentence can speak of, 0 elsewhere."""
+    step = np.arange(attribution.shape[1])[None, :]
+    recent = (step >= length[:, None] - _WEEKS_SPOKEN_OF) & (step < length[:, None])
+    return attribution * recent[:, :, None]
 
 
 @dataclass(frozen=True)

@@ -67,13 +67,13 @@ def _tier(value: float, _: float) -> str:
 
 def _recency(value: float, _: float) -> str:
     if value <= 0.02:
-        return "none in the last half year"
+        return "none for half a year"
     weeks = max(0, round(-8 * math.log(value)))
-    return "this week" if weeks == 0 else f"{weeks} week{'' if weeks == 1 else 's'} ago"
+    return "in the last school week" if weeks == 0 else f"{weeks} school week{'' if weeks == 1 else 's'} ago"
 
 
 PHRASES: Final[dict[str, Phrase]] = {
-    "absence_rate_wk": Phrase("Absent {value} of the days this week", 1, _percent),
+    "absence_rate_wk": Phrase("Absent {value} of the days of the last school week", 1, _percent),
     "absence_rate_4wk": Phrase("Missed {value} in the last 4 school weeks", 1, _of_n("day")),
     "absence_rate_ytd": Phrase("Missed {value} this school year", 1, _of_n("day")),
     "chronic_absence_tier": Phrase("Days missed this school year: {value}", 1, _tier),
@@ -81,7 +81,9 @@ PHRASES: Final[dict[str, Phrase]] = {
     "absence_trend_8wk": Phrase("Absence over the last 8 school weeks: {value} a week", 1, _points),
     "unexcused_absence_rate_4wk": Phrase("Unexcused: {value} in the last 4 school weeks", 1, _of_n("day")),
     "unexcused_share_ytd": Phrase("Share of this year's absences without excuse: {value}", 1, _percent),
-    "absence_streak_current": Phrase("Absent for {value} in a row up to now", 1, _count("day")),
+    "absence_streak_current": Phrase(
+        "Absent for {value} in a row at the end of the last school week", 1, _count("day")
+    ),
     "absence_streak_max_ytd": Phrase("Longest absence this school year: {value}", 1, _count("day")),
     "tardy_rate_4wk": Phrase("Late on {value} present in the last 4 school weeks", 1, _of_n("day")),
     "partial_day_absence_rate_4wk": Phrase(
@@ -97,8 +99,8 @@ PHRASES: Final[dict[str, Phrase]] = {
     "course_avg_trend_8wk": Phrase(
         "Course averages over the last 8 school weeks: {value} points a week", -1, _signed(1)
     ),
-    "courses_failing_count": Phrase("Currently failing {value}", 1, _count("course")),
-    "core_courses_failing_count": Phrase("Currently failing {value}", 1, _count("core course")),
+    "courses_failing_count": Phrase("Failing {value}", 1, _count("course")),
+    "core_courses_failing_count": Phrase("Failing {value}", 1, _count("core course")),
     "math_course_avg": Phrase("Mathematics average: {value} %", -1, _number(0)),
     "ela_course_avg": Phrase("English average: {value} %", -1, _number(0)),
     "missing_assignment_rate_4wk": Phrase("Not handed in: {value} due in the last 4 school weeks", 1, _of_n("task")),
@@ -110,7 +112,7 @@ PHRASES: Final[dict[str, Phrase]] = {
     "credits_earned_ratio": Phrase("Credits earned of those expected by now: {value}", -1, _percent),
     "core_semester_f_count": Phrase("Core courses failed in closed terms: {value}", 1, _number(0)),
     "weeks_since_last_submission": Phrase("Last work handed in: {value} ago", 1, _count("school week")),
-    "odr_count_wk": Phrase("Office discipline referrals this week: {value}", 1, _number(0)),
+    "odr_count_wk": Phrase("Office discipline referrals in the last school week: {value}", 1, _number(0)),
     "odr_count_8wk": Phrase("Office discipline referrals in the last 8 school weeks: {value}", 1, _number(0)),
     "odr_count_ytd": Phrase("Office discipline referrals this school year: {value}", 1, _number(0)),
     "odr_rate_change_8wk": Phrase("Referrals a week against the 8 weeks before: {value}", 1, _signed(1)),

@@ -38,7 +38,7 @@ def test_phrases_agree_with_the_contract_on_what_is_worse() -> None:
         (
             _fact("core_courses_failing_count", 1, 0.2),
             True,
-            "Currently failing 1 core course; typical for grade 9 at this time of year: 0.2 core courses.",
+            "Failing 1 core course; typical for grade 9 at this time of year: 0.2 core courses.",
         ),
         (
             _fact("gpa_current_term", 3.61, 2.9),
