@@ -151,7 +151,11 @@ def hazard_range(task: Task) -> tuple[int, int]:
     return HAZARD_EDGES_DAYS.index(task.start_day), HAZARD_EDGES_DAYS.index(end_day)
 
 
+def summed_hazard_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
+    """Weighted sum of the binary cross-entropy over known intervals; all of one shape [..., K]."""
+    return functional.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
+
+
 def masked_hazard_loss(logits: Tensor, target: Tensor, weight: Tensor) -> Tensor:
     """Weighted mean of the binary cross-entropy over known intervals; all of one shape [..., K]."""
-    losses = functional.binary_cross_entropy_with_logits(logits, target, weight=weight, reduction="sum")
-    return losses / weight.sum().clamp(min=1e-6)
+    return summed_hazard_loss(logits, target, weight) / weight.sum().clamp(min=1e-6)

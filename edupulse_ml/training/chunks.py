@@ -54,6 +54,10 @@ class TrainingBatch:
     """[B, T, K]"""
     weight: Tensor
     """[B, T, K] 0 where the step does not count."""
+    mean_batch_weight: float
+    """Mean of the summed weights of the epoch's batches, the same for each of them. A loss divided by it, rather than
+    by the weight of the batch itself, leaves to every student the share that `PreparedTraining.weight` gives: batches
+    hold records of like length, hence unlike weights."""
 
 
 def plan_chunks(n_steps: Int64, *, window_weeks: int, rng: np.random.Generator) -> ChunkPlan:
@@ -106,12 +110,13 @@ def epoch_batches(
         batches.extend(part[i : i + batch_size] for i in range(0, len(part), batch_size))
     positions = rng.permutation(len(batches))
     rounds = -(-len(batches) // shard.world_size)
+    mean_batch_weight = float(prepared.weight.sum(dtype=np.float64)) / max(len(batches), 1)
     for turn in range(rounds):
         position = positions[(turn * shard.world_size + shard.rank) % len(batches)]
-        yield gather(prepared, plan.take(batches[position]))
+        yield gather(prepared, plan.take(batches[position]), mean_batch_weight=mean_batch_weight)
 
 
-def gather(prepared: PreparedTraining, plan: ChunkPlan) -> TrainingBatch:
+def gather(prepared: PreparedTraining, plan: ChunkPlan, *, mean_batch_weight: float) -> TrainingBatch:
     """The arrays of some chunks, left-aligned, zero after the end."""
     steps = int((plan.end - plan.start).max())
     column = plan.start[:, None] + np.arange(steps)[None, :]
@@ -132,4 +137,5 @@ def gather(prepared: PreparedTraining, plan: ChunkPlan) -> TrainingBatch:
         context=take(prepared.context, inside),
         target=take(prepared.target, counted),
         weight=take(prepared.weight, counted),
+        mean_batch_weight=mean_batch_weight,
     )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from edupulse_ml.core.outcomes import LABEL_UNKNOWN, Task, interval_probability
 from edupulse_ml.models.engines import TorchEngine
-from edupulse_ml.models.gru import RiskNet, masked_hazard_loss
+from edupulse_ml.models.gru import RiskNet, masked_hazard_loss, summed_hazard_loss
 from edupulse_ml.training.chunks import TrainingBatch
 from edupulse_ml.training.data import PreparedTraining
 
@@ -55,7 +55,6 @@ class ValidationMetrics:
     loss: float
     average_precision: float
     roc_auc: float
-    mean_score: float
 
     @property
     def score(self) -> float:
@@ -73,7 +72,7 @@ def run_epoch(
     gradient_norm: float,
     device: torch.device,
 ) -> float:
-    """One pass over the batches; the mean training loss.
+    """One pass over the batches; the mean training loss per unit of weight.
 
     `model` is an `EveryStepHazards`, wrapped for data parallelism or not, around `network`, whose weights `average`
     follows.
@@ -83,7 +82,8 @@ def run_epoch(
     for batch in batches:
         optimiser.zero_grad(set_to_none=True)
         logits = model(*(t.to(device) for t in (batch.z, batch.mask, batch.aux, batch.context)))
-        loss = masked_hazard_loss(logits, batch.target.to(device), batch.weight.to(device))
+        summed = summed_hazard_loss(logits, batch.target.to(device), batch.weight.to(device))
+        loss = summed / batch.mean_batch_weight
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), gradient_norm)
         optimiser.step()
@@ -106,7 +106,7 @@ def validate(network: RiskNet, prepared: PreparedTraining, *, task: Task, device
     loss = masked_hazard_loss(torch.from_numpy(logits), torch.from_numpy(target), torch.from_numpy(known))
     score = interval_probability(1.0 / (1.0 + np.exp(-logits.astype(np.float64))), task)
     precision, auc = _ranking(score, np.asarray(prepared.validation_label))
-    return ValidationMetrics(float(loss), precision, auc, float(score.mean()))
+    return ValidationMetrics(float(loss), precision, auc)
 
 
 def _ranking(score: NDArray[np.float64], label: NDArray[np.int8]) -> tuple[float, float]:

@@ -52,7 +52,8 @@ def test_cuts_are_drawn_anew():
 def test_gathered_arrays_hold_the_chunk_and_nothing_else(prepared):
     student = int(np.argmax(prepared.n_steps))
     plan = ChunkPlan(*(np.array(v) for v in ([student, student], [0, 5], [0, 9], [3, 13])))
-    batch = gather(prepared, plan)
+    batch = gather(prepared, plan, mean_batch_weight=2.5)
+    assert batch.mean_batch_weight == 2.5
     assert batch.z.shape[:2] == (2, 8)
     np.testing.assert_array_equal(batch.z[0, :3], prepared.z[student, :3])
     assert torch.all(batch.z[0, 3:] == 0)
@@ -80,6 +81,17 @@ def test_workers_share_an_epoch_in_equal_numbers(prepared, workers):
     assert len({len(part) for part in shared}) == 1
     sums = Counter(round(float(batch.z.sum()), 2) for part in shared for batch in part)
     assert set(sums) == {round(float(batch.z.sum()), 2) for batch in alone}
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_batch_of_every_worker_names_the_mean_batch_weight(prepared, workers):
+    every = list(epoch_batches(prepared, window_weeks=8, batch_size=16, seed=(0, 1), shard=Shard()))
+    own = [float(batch.weight.sum()) for batch in every]
+    assert max(own) > 1.2 * min(own)
+    for rank in range(workers):
+        shard = Shard(rank, workers)
+        for batch in epoch_batches(prepared, window_weeks=8, batch_size=16, seed=(0, 1), shard=shard):
+            assert batch.mean_batch_weight == pytest.approx(np.mean(own), rel=1e-5)
 
 
 def test_the_seed_decides_the_batches(prepared):

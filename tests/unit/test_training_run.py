@@ -9,15 +9,16 @@ import torch
 from edupulse_ml.core.errors import InvalidInputError, NotEnoughDataError
 from edupulse_ml.core.outcomes import EARLY_TASK, LABEL_UNKNOWN, Task, hazard_targets, risk_task
 from edupulse_ml.core.weeks import NEVER
-from edupulse_ml.models.gru import RiskNetConfig
+from edupulse_ml.models.gru import RiskNet, RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
+from edupulse_ml.training.chunks import Shard, epoch_batches
 from edupulse_ml.training.data import (
     PreparedTraining,
     prepare_training,
     require_enough_students,
     students_with_enough_weeks,
 )
-from edupulse_ml.training.epoch import ValidationMetrics, WeightAverage, validate
+from edupulse_ml.training.epoch import EveryStepHazards, ValidationMetrics, WeightAverage, run_epoch, validate
 from edupulse_ml.training.gru_model import GruRiskModel, stopping_task
 from edupulse_ml.training.local import fit_local
 from edupulse_ml.training.options import TrainingOptions
@@ -97,6 +98,36 @@ def test_training_improves_on_the_start(prepared):
     assert min(epoch["validation_loss"] for epoch in history) < start.loss
 
 
+def test_students_with_short_records_count_no_more_than_others(prepared):
+    """The mean gradient of an epoch's batches is that of a batch which holds all students."""
+    short = np.arange(len(prepared.n_steps)) % 3 > 0
+    eligible = (prepared.weight > 0).any(axis=2) & (~short[:, None] | (np.arange(14) < 2))
+    weight = np.where(eligible[:, :, None], 1.0 / np.maximum(eligible.sum(axis=1), 1)[:, None, None], 0.0)
+    uneven = replace(
+        prepared,
+        n_steps=np.where(short, np.minimum(prepared.n_steps, 2), prepared.n_steps),
+        weight=(weight * (prepared.weight > 0)).astype(np.float32),
+    )
+
+    def gradient_per_batch(batch_size):
+        torch.manual_seed(0)
+        network = RiskNet(RiskNetConfig(hidden=4, attention=4, fusion=4, heads=1, dropout=0.0, modality_dropout=0.0))
+        batches = list(epoch_batches(uneven, window_weeks=4, batch_size=batch_size, seed=(0, 1), shard=Shard()))
+        start = network.head.bias.detach().clone()
+        run_epoch(
+            EveryStepHazards(network),
+            batches,
+            torch.optim.SGD(network.parameters(), lr=1e-3),
+            average=WeightAverage(network, decay=0.9),
+            network=network,
+            gradient_norm=1e9,
+            device=torch.device("cpu"),
+        )
+        return (start - network.head.bias.detach()) / 1e-3 / len(batches)
+
+    torch.testing.assert_close(gradient_per_batch(16), gradient_per_batch(1000), rtol=0.02, atol=1e-4)
+
+
 def test_the_seed_decides_the_run(prepared):
     first, second = (fit_local(prepared, OPTIONS, task=risk_task(), progress=quiet) for _ in range(2))
     assert untimed(first.history) == untimed(second.history)
@@ -139,9 +170,7 @@ def test_a_checkpoint_holds_the_result(prepared, tmp_path):
 
 def test_training_stops_when_validation_no_longer_improves(prepared, monkeypatch):
     scores = iter([0.2, 0.3, 0.25, 0.29, 0.28, 0.9])
-    monkeypatch.setattr(
-        "edupulse_ml.training.run.validate", lambda *_, **__: ValidationMetrics(0.1, next(scores), 0.5, 0.1)
-    )
+    monkeypatch.setattr("edupulse_ml.training.run.validate", lambda *_, **__: ValidationMetrics(0.1, next(scores), 0.5))
     run = TrainingRun(prepared, replace(OPTIONS, epochs=50, patience=3), task=risk_task())
     weights = []
     while not run.finished:
