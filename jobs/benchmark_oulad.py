@@ -179,6 +179,7 @@ class _Trial:
             window_weeks=self.options.window_weeks,
             seed=self.seed,
             progress=progress,
+            allow_small=self.options.allow_small,
         )
         members: list[RiskModel] = []
         for member in range(self.options.seeds):

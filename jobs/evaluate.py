@@ -95,6 +95,9 @@ def _judge(context: JobContext, history: History, *, version: ModelVersion | Non
         window_weeks=experiment.window_weeks,
         seed=seed,
         progress=lambda _: None,
+        held_out=experiment.held_out,
+        # A year with too few events to calibrate on can still be judged by ranking.
+        allow_small=True,
     )
     models: Mapping[str, Predict] = {CHAMPION: artifact.predict} | {rival.name: rival.predict for rival in rivals}
     return judge(

@@ -62,6 +62,8 @@ def fit_all(
         window_weeks=experiment.window_weeks,
         seed=options.training.seed,
         progress=progress,
+        held_out=experiment.held_out,
+        allow_small=options.training.allow_small,
     )
     predict: dict[str, Predict] = {CHAMPION: trained.artifact.predict}
     return FittedModels(trained, predict | {rival.name: rival.predict for rival in rivals})

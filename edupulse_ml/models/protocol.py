@@ -69,7 +69,9 @@ class RiskModel(Protocol):
         seed: int,
         progress: Progress,
     ) -> None:
-        """Learn from `train`; `validation` (a later cohort) may stop the training early but is never learned from."""
+        """Learn from `train`; `validation` (a later cohort) may stop the training early and calibrate the answers; nothing
+        else is learned from it.
+        """
         ...
 
     def predict(self, batch: SequenceBatch) -> Mapping[str, NDArray[np.float64]]:

@@ -4,22 +4,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edupulse_ml.core.contract import current_contract
 from edupulse_ml.core.errors import NotEnoughDataError
-from edupulse_ml.core.outcomes import EARLY_TASK, LABEL_UNKNOWN, Task, interval_probability
+from edupulse_ml.core.outcomes import EARLY_TASK, Task, interval_probability
 from edupulse_ml.core.predictions import CategoryPolicy
+from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.models.artifact import ModelArtifact
-from edupulse_ml.models.calibration import EVENTS_FOR_PLATT, Calibrator, fit_calibrator
+from edupulse_ml.models.calibrated import CalibratedModel
+from edupulse_ml.models.calibration import Calibrator
+from edupulse_ml.models.cohort_scores import CohortSample, CohortScores, Predict, fit_calibrators, score_cohort
 from edupulse_ml.models.engines import TorchEngine
 from edupulse_ml.models.gru import RiskNet
 from edupulse_ml.models.inputs import InputNorms
-from edupulse_ml.models.labels import LabelledSteps, labelled_steps
 from edupulse_ml.models.policy import derive_policy
-from edupulse_ml.models.protocol import Progress, StorableRiskModel, TrainingData, labelled_rows
+from edupulse_ml.models.protocol import Progress, StorableRiskModel, TrainingData
 from edupulse_ml.models.rivals.abc_rule import AbcRule
 from edupulse_ml.models.rivals.base_rate import BaseRate
-from edupulse_ml.models.rivals.boosted import Boosted, BoostedOptions
+from edupulse_ml.models.rivals.boosted import Boosted
 from edupulse_ml.models.rivals.chronic_absence import ChronicAbsence
 from edupulse_ml.models.rivals.logistic import Logistic
 from edupulse_ml.models.rivals.mlp_last import MlpLast
@@ -28,8 +31,6 @@ from edupulse_ml.training.gru_model import stopping_task
 from edupulse_ml.training.local import fit_local
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import FitResult
-
-ROWS_PER_RUN = 2048
 
 Fitter = Callable[[PreparedTraining, TrainingOptions, Task, Progress], FitResult]
 """How the network is trained; `fit_here`, or a function that calls `distributed.fit_distributed`."""
@@ -49,12 +50,11 @@ class ChampionOptions:
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """The artefact, the metrics of each epoch, and the calibration cohort's base rate per task."""
+    """The artefact, the metrics of each epoch, and the number of the best one, from 1."""
 
     artifact: ModelArtifact
     history: tuple[dict[str, float], ...]
     best_epoch: int
-    base_rates: Mapping[str, float]
 
 
 def fit_here(prepared: PreparedTraining, options: TrainingOptions, task: Task, progress: Progress) -> FitResult:
@@ -92,13 +92,12 @@ def train_champion(
     result = fitter(prepared, training, headline, progress)
     network = result.network(training)
     every_task = _with_early_task(tasks)
-    scored = _score_cohort(network, norms, calibration, tasks=every_task, options=training)
-    earlier = _score_held_out(network, norms, held_out, scored, tasks=every_task, options=training)
-    calibrators = {
-        task.name: earlier.get(task.name, scored).calibrator(task, allow_small=training.allow_small)
-        for task in every_task
-    }
-    base_rates = {task.name: scored.base_rate(task) for task in every_task}
+    sample = CohortSample(window_weeks=training.window_weeks, max_rows=training.calibration_rows, seed=training.seed)
+    predict = _uncalibrated(network, norms, every_task)
+    scored = score_cohort(predict, calibration, tasks=every_task, sample=sample)
+    calibrators = fit_calibrators(
+        predict, scored, held_out, tasks=every_task, sample=sample, allow_small=training.allow_small
+    )
     artifact = ModelArtifact(
         network=network,
         norms=norms,
@@ -111,7 +110,7 @@ def train_champion(
         tasks=every_task,
         metadata={"best_epoch": str(result.best_epoch), **options.metadata},
     )
-    return TrainedModel(artifact, result.history, result.best_epoch, base_rates)
+    return TrainedModel(artifact, result.history, result.best_epoch)
 
 
 def fit_rivals(
@@ -122,13 +121,18 @@ def fit_rivals(
     window_weeks: int,
     seed: int,
     progress: Progress,
-    boosted: BoostedOptions | None = None,
-) -> tuple[StorableRiskModel, ...]:
+    held_out: TrainingData | None = None,
+    allow_small: bool = False,
+) -> tuple[CalibratedModel, ...]:
     """The models of every report, fitted with the same norms: base rate, chronic absence, ABC, logistic, perceptron
-    on the last week, LightGBM. `calibration` only stops the last two early.
+    on the last week, LightGBM.
+
+    `calibration` stops the last two early; all are calibrated on it, task by task, as the champion is, and on
+    `held_out` where the champion would be. With `allow_small`, a task that neither has enough events of is left
+    uncalibrated.
 
     Raises:
-        NotEnoughDataError: a task has hardly any events.
+        NotEnoughDataError: a task has hardly any events to learn from, or too few to calibrate on.
     """
     norms = InputNorms.fit(train)
     rivals: tuple[StorableRiskModel, ...] = (
@@ -137,80 +141,29 @@ def fit_rivals(
         AbcRule(),
         Logistic(norms),
         MlpLast(norms),
-        Boosted(norms, options=boosted),
+        Boosted(norms),
     )
-    for rival in rivals:
+    calibrated = tuple(CalibratedModel(rival, held_out=held_out, allow_small=allow_small) for rival in rivals)
+    for rival in calibrated:
         rival.fit(train, calibration, tasks=tasks, window_weeks=window_weeks, seed=seed, progress=progress)
-    return rivals
-
-
-@dataclass(frozen=True)
-class _ScoredCohort:
-    """Raw scores of the calibration cohort's sampled student-weeks."""
-
-    steps: LabelledSteps
-    scores: Mapping[str, np.ndarray]
-
-    def calibrator(self, task: Task, *, allow_small: bool) -> Calibrator:
-        rows = self.steps.known(task.name)
-        return fit_calibrator(
-            self.scores[task.name][rows],
-            self.steps.labels[task.name][rows],
-            student=self.steps.student[rows],
-            allow_small=allow_small,
-        )
-
-    def students_with_event(self, task: Task) -> int:
-        """Students with at least one student-week labelled 1."""
-        return len(np.unique(self.steps.student[self.steps.labels[task.name] == 1]))
-
-    def base_rate(self, task: Task) -> float:
-        """Share of events among labelled student-weeks, NaN without any."""
-        labels = self.steps.labels[task.name]
-        known = labels != LABEL_UNKNOWN
-        return float(labels[known].mean()) if known.any() else float("nan")
-
-
-def _score_held_out(
-    network: RiskNet,
-    norms: InputNorms,
-    held_out: TrainingData | None,
-    scored: _ScoredCohort,
-    *,
-    tasks: Sequence[Task],
-    options: TrainingOptions,
-) -> dict[str, _ScoredCohort]:
-    """The held-out people's earlier weeks for the tasks that have too few events in the calibration cohort."""
-    lacking = [task for task in tasks if scored.students_with_event(task) < EVENTS_FOR_PLATT]
-    if held_out is None or not lacking or not held_out.eligible.any():
-        return {}
-    earlier = _score_cohort(network, norms, held_out, tasks=lacking, options=options)
-    return {
-        task.name: earlier for task in lacking if earlier.students_with_event(task) > scored.students_with_event(task)
-    }
+    return calibrated
 
 
 def _with_early_task(tasks: Sequence[Task]) -> tuple[Task, ...]:
     return (*tasks,) if any(task.name == EARLY_TASK.name for task in tasks) else (*tasks, EARLY_TASK)
 
 
-def _score_cohort(
-    network: RiskNet, norms: InputNorms, data: TrainingData, *, tasks: Sequence[Task], options: TrainingOptions
-) -> _ScoredCohort:
-    steps = labelled_steps(data, tasks=tasks, max_rows=options.calibration_rows, seed=options.seed)
+def _uncalibrated(network: RiskNet, norms: InputNorms, tasks: Sequence[Task]) -> Predict:
     engine = TorchEngine(network)
-    hazards: list[np.ndarray] = []
-    for at in range(0, len(steps.student), ROWS_PER_RUN):
-        part = slice(at, at + ROWS_PER_RUN)
-        rows = labelled_rows(
-            data, student=steps.student[part], step=steps.step[part], window_weeks=options.window_weeks
-        )
-        hazards.append(engine.run(norms.prepare(rows.batch)).hazards)
-    every = np.concatenate(hazards)
-    return _ScoredCohort(steps, {task.name: interval_probability(every, task) for task in tasks})
+
+    def predict(batch: SequenceBatch) -> dict[str, NDArray[np.float64]]:
+        hazards = engine.run(norms.prepare(batch)).hazards
+        return {task.name: interval_probability(hazards, task) for task in tasks}
+
+    return predict
 
 
-def _policy(scored: _ScoredCohort, calibrator: Calibrator, headline: Task, options: ChampionOptions) -> CategoryPolicy:
+def _policy(scored: CohortScores, calibrator: Calibrator, headline: Task, options: ChampionOptions) -> CategoryPolicy:
     base_rate = scored.base_rate(headline)
     if not 0 < base_rate < 1:
         msg = f"The calibration cohort's rate of {headline.name} is {base_rate:.3f}: categories need some students with the event and some without; take a larger cohort or a longer follow-up."
