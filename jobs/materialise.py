@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Final
@@ -52,7 +53,7 @@ def materialise(
 ) -> None:
     """Compute the weekly features that imports touched or that a new week asks for, and store them.
 
-    Twice in a row changes nothing the second time; two runs at once are safe.
+    Twice in a row changes nothing the second time; a second run at the same time waits for the first.
     """
     clock, console = SystemClock(), Console()
     moment = clock.now() if as_of is None else as_of.replace(tzinfo=UTC)
@@ -90,6 +91,13 @@ async def materialise_pending(
     context: "JobContext", *, as_of: datetime, console: Console, every: bool = False
 ) -> MaterialiseSummary:
     """Compute and store what is not current; with `every`, all students. Otherwise as `materialise_district`."""
+    async with AsyncExitStack() as alone:
+        with console.status("waiting until no other run writes features of the district"):
+            await alone.enter_async_context(context.features.exclusive_refresh())
+        return await _materialise(context, as_of=as_of, console=console, every=every)
+
+
+async def _materialise(context: "JobContext", *, as_of: datetime, console: Console, every: bool) -> MaterialiseSummary:
     district = await context.reader.district()
     through_week = last_closed_week(as_of, ZoneInfo(district.timezone))
     pending = await _list_pending(context, through_week=through_week)

@@ -1,6 +1,7 @@
 """`PostgresFeatureStore`: materialised student-weeks, and the queue of students whose weeks must be computed again."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import date
 from typing import Any, Final
@@ -24,12 +25,11 @@ _EMPTY: Final[Mapping[str, NDArray[Any]]] = {}
 
 @dataclass(frozen=True)
 class PendingStudent:
-    """A student whose stored weeks are not current. Weeks before `from_week` (a Monday's day number) still hold;
-    `revision` tells `mark_refreshed` whether another import came in between.
+    """A student whose stored weeks are not current. `revision` tells `mark_refreshed` whether another import came in
+    between.
     """
 
     student_key: StudentKey
-    from_week: int
     revision: int
 
 
@@ -109,6 +109,22 @@ class PostgresFeatureStore:
             deleted = await connection.execute(self._queries["delete_stale"], marks)
         return merged.rowcount + deleted.rowcount
 
+    @asynccontextmanager
+    async def exclusive_refresh(self) -> AsyncGenerator[None, None]:
+        """Be the only one who brings the district's stored weeks up to date; another one waits until the block ends.
+
+        Whoever lists, reads and writes outside of it may write what was read before an import over what another wrote
+        after it.
+
+        Raises:
+            DependencyDownError: PostgreSQL does not answer, or the connection that held the lock was lost meanwhile.
+        """
+        async with self._database.dedicated() as connection:
+            await connection.execute(self._queries["keep_idle_session"])
+            await connection.execute(self._queries["take_refresh_lock"])
+            yield
+            await connection.execute(self._queries["release_refresh_lock"])
+
     async def pending_refresh(
         self, *, contract: FeatureContract, through_week: int, limit: int, after: StudentKey | None = None
     ) -> list[PendingStudent]:
@@ -124,7 +140,7 @@ class PostgresFeatureStore:
         async with self._database.connection() as connection:
             cursor = await connection.execute(self._queries["pending"], parameters)
             rows = await cursor.fetchall()
-        return [PendingStudent(StudentKey(key), from_week, revision) for key, from_week, revision in rows]
+        return [PendingStudent(StudentKey(key), revision) for key, revision in rows]
 
     async def mark_refreshed(
         self, students: Sequence[PendingStudent], *, contract: FeatureContract, through_week: int
@@ -141,13 +157,6 @@ class PostgresFeatureStore:
         async with self._database.transaction() as connection:
             await connection.execute(self._queries["mark_through"], parameters)
             await connection.execute(self._queries["leave_queue"], parameters)
-
-    async def queue_length(self) -> int:
-        """Students whom imports touched and whose features have not been written since."""
-        async with self._database.connection() as connection:
-            cursor = await connection.execute(self._queries["queue_length"])
-            ((count,),) = await cursor.fetchall()
-        return count
 
     async def _ensure_months(self, block: FeatureBlock) -> None:
         weeks = np.unique(block.week[block.week != PAD])

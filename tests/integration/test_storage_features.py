@@ -2,12 +2,14 @@ import asyncio
 from dataclasses import replace
 
 import numpy as np
+import psycopg
 import pytest
 
 from edupulse_ml.core.contract import current_contract
-from edupulse_ml.core.errors import InvalidInputError
+from edupulse_ml.core.errors import DependencyDownError, InvalidInputError
 from edupulse_ml.core.sequences import PAD, FeatureBlock
 from edupulse_ml.core.weeks import day_number
+from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.features import PostgresFeatureStore
 from tests.fakes.blocks import block_of
 from tests.fakes.record_tables import parse
@@ -191,15 +193,15 @@ class TestQueue:
         assert [student.student_key for student in refresh(world)] == [1, 2]
         assert refresh(world) == []
 
-    def test_a_new_week_makes_everybody_pending_from_it_on(self, world):
+    def test_a_new_week_makes_everybody_pending(self, world):
         refresh(world)
-        assert [(p.student_key, p.from_week) for p in refresh(world, through=W4)] == [(1, W4), (2, W4)]
+        assert [p.student_key for p in refresh(world, through=W4)] == [1, 2]
 
     def test_an_import_makes_its_students_pending(self, world):
         refresh(world)
         world.load_one("attendance_records", attendance("s2", "2025-01-01"))
-        assert [(p.student_key, p.from_week) for p in refresh(world)] == [(2, W2)]
-        assert with_store(world, lambda store: store.queue_length()) == 0
+        assert [p.student_key for p in refresh(world)] == [2]
+        assert refresh(world) == []
 
     def test_an_import_in_between_keeps_the_student_pending(self, world):
         refresh(world)
@@ -208,6 +210,15 @@ class TestQueue:
         world.load_one("attendance_records", attendance("s2", "2025-01-02"))
         with_store(world, lambda store: store.mark_refreshed(listed, contract=CONTRACT, through_week=W3))
         assert windows(world).is_current == [True, False]
+        assert [p.student_key for p in refresh(world)] == [2]
+
+    def test_an_import_after_the_queue_was_left_keeps_the_student_pending(self, world):
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-01"))
+        listed = with_store(world, lambda store: store.pending_refresh(contract=CONTRACT, through_week=W3, limit=9))
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-02"))
+        with_store(world, lambda store: store.mark_refreshed(listed, contract=CONTRACT, through_week=W3))
         assert [p.student_key for p in refresh(world)] == [2]
 
     def test_pages_by_key(self, world):
@@ -220,6 +231,57 @@ class TestQueue:
         assert [p.student_key for p in page(None)] == [1]
         assert [p.student_key for p in page(1)] == [2]
         assert page(2) == []
+
+
+class TestExclusiveRefresh:
+    def order(self, world: World, other: World) -> list[str]:
+        """What happens when `other` asks while `world` refreshes."""
+        done: list[str] = []
+
+        async def second() -> None:
+            async with (
+                Database(other.urls.app_url, district_id=other.district) as database,
+                PostgresFeatureStore(database).exclusive_refresh(),
+            ):
+                done.append("second")
+
+        async def first(store) -> None:
+            async with store.exclusive_refresh():
+                waiting = asyncio.create_task(second())
+                await asyncio.sleep(0.3)
+                done.append("first")
+            await asyncio.wait_for(waiting, 5)
+
+        with_store(world, first)
+        return done
+
+    def test_a_second_one_waits(self, world):
+        assert self.order(world, world) == ["first", "second"]
+
+    def test_another_district_does_not(self, world):
+        assert self.order(world, World(world.urls, district="other")) == ["second", "first"]
+
+    def test_after_an_error_the_next_one_goes_ahead(self, world):
+        async def fail(store):
+            async with store.exclusive_refresh():
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            with_store(world, fail)
+        assert self.order(world, world) == ["first", "second"]
+
+    def test_a_lost_lock_is_told(self, world):
+        async def lose(store):
+            async with store.exclusive_refresh():
+                with psycopg.connect(world.urls.admin_url, autocommit=True) as admin:
+                    admin.execute(
+                        "SELECT pg_terminate_backend(pid) FROM pg_locks "
+                        "WHERE locktype = 'advisory' AND database = "
+                        "(SELECT oid FROM pg_database WHERE datname = current_database())"
+                    )
+
+        with pytest.raises(DependencyDownError):
+            with_store(world, lose)
 
 
 def test_each_district_writes_its_own(world):

@@ -311,7 +311,7 @@ async def _clear_queue(database):
 
 class TestRefreshQueue:
     QUEUE = (
-        "SELECT student_id, from_week::text, revision FROM feature_refresh_queue JOIN students USING (student_key) "
+        "SELECT student_id, from_week::text FROM feature_refresh_queue JOIN students USING (student_key) "
         "ORDER BY student_id"
     )
 
@@ -320,23 +320,23 @@ class TestRefreshQueue:
 
     def test_holds_the_earliest_week_in_which_something_became_known(self, world):
         world.load({"attendance_records": ATTENDANCE})
-        assert self.queue(world) == [("s1", "2025-01-06", 1), ("s2", "2025-02-03", 1)]
+        assert self.queue(world) == [("s1", "2025-01-06"), ("s2", "2025-02-03")]
         assert world.touched == ["s1", "s2"]
         world.load_one("attendance_records", attendance("tardy", student="s2", day="2025-01-14"))
-        assert self.queue(world) == [("s1", "2025-01-06", 1), ("s2", "2025-01-13", 2)]
+        assert self.queue(world) == [("s1", "2025-01-06"), ("s2", "2025-01-13")]
         assert world.touched == ["s2"]
 
     def test_the_week_is_local(self, world):
         # Monday 03:00 UTC is still Sunday in New York.
         world.load_one("attendance_records", attendance("present", "2025-01-13T03:00:00+00:00"))
-        assert self.queue(world) == [("s1", "2025-01-06", 1)]
+        assert self.queue(world) == [("s1", "2025-01-06")]
 
     def test_a_calendar_change_touches_the_students_of_the_school(self, world):
         world.load_one("enrollments", OPEN)
         world.run(_clear_queue)
         row = {"date": "2025-01-08", "is_instructional": True, "term_id": "t", "school_year": 2024}
         world.load_one("calendar", {**row, "school_id": "north"}, {**row, "school_id": "south"})
-        assert self.queue(world) == [("s1", "2025-01-06", 1)]
+        assert self.queue(world) == [("s1", "2025-01-06")]
 
 
 class TestInterrupted:

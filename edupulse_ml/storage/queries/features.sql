@@ -115,12 +115,19 @@ WHERE stored.student_key = ANY(%(keys)s::bigint[])
         SELECT FROM feature_stage AS fresh WHERE fresh.student_key = stored.student_key AND fresh.week = stored.week
     );
 
+-- name: take_refresh_lock
+-- Held by the session, whatever its transactions do; one per district.
+SELECT pg_advisory_lock(hashtext('edupulse.refresh'), hashtext(current_setting('edupulse.district')));
+
+-- name: keep_idle_session
+SET idle_session_timeout = 0;
+
+-- name: release_refresh_lock
+SELECT pg_advisory_unlock(hashtext('edupulse.refresh'), hashtext(current_setting('edupulse.district')));
+
 -- name: pending
 -- Students touched by an import, not yet materialised for this contract, or not through this week.
-SELECT
-    student.student_key,
-    least(queued.from_week, coalesce(state.through_week + 7, date '1900-01-01')) - date '1970-01-01',
-    coalesce(queued.revision, 0)
+SELECT student.student_key, coalesce(queued.revision, 0)
 FROM students AS student
 LEFT JOIN feature_states AS state
     ON state.student_key = student.student_key AND state.contract_fingerprint = %(contract_fingerprint)s
@@ -143,6 +150,3 @@ ON CONFLICT (student_key, contract_fingerprint) DO UPDATE SET through_week = exc
 DELETE FROM feature_refresh_queue AS queued
 USING unnest(%(keys)s::bigint[], %(revisions)s::bigint[]) AS done (student_key, revision)
 WHERE queued.student_key = done.student_key AND queued.revision = done.revision;
-
--- name: queue_length
-SELECT count(*) FROM feature_refresh_queue;

@@ -167,7 +167,7 @@ SELECT student_key, date_trunc('week', min(first_moment) AT TIME ZONE %(zone)s):
 FROM changes GROUP BY student_key
 ORDER BY student_key
 ON CONFLICT (student_key) DO UPDATE
-SET from_week = least(queued.from_week, excluded.from_week), revision = queued.revision + 1;
+SET from_week = least(queued.from_week, excluded.from_week), revision = excluded.revision;
 
 -- name: touched_students
 SELECT student_id FROM students WHERE student_key IN (SELECT student_key FROM changes) ORDER BY student_key;
