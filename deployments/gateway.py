@@ -50,6 +50,7 @@ class Gateway:
                 batch_wait_s=args.batch_wait_s,
                 max_concurrent_batches=args.max_concurrent_batches,
                 max_waiting=args.max_waiting,
+                answer_timeout_s=args.answer_timeout_s,
             ),
         )
         self._services = Services(

@@ -1,16 +1,25 @@
 """The two hops behind the gateway, called through Serve handles: one chained call per batch."""
 
+import asyncio
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
 from edupulse_ml.core.errors import DependencyDownError, EduPulseError, TooManyRequestsError
 
 BUSY_RETRY_AFTER_S = 1.0
+_Response: TypeAlias = DeploymentResponse[Any] | DeploymentResponseGenerator[Any]
+_SERVE_ERRORS = (
+    BackPressureError,
+    DeploymentUnavailableError,
+    ReplicaUnavailableError,
+    RayActorError,
+    TaskCancelledError,
+)
 
 
 class HandlePipeline:
@@ -30,21 +39,33 @@ class HandlePipeline:
             TooManyRequestsError: a hop's queue is full.
             DependencyDownError: a hop has no replica, or lacks a server or a model.
         """
-        try:
-            fetched = self._fetcher.fetch_many.remote(request)
-            answer = await self._model.predict_many.remote(fetched, tuple(with_reasons))
-        except (BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError, RayActorError) as error:
-            raise translated(error) from error
+        fetched = self._fetcher.fetch_many.remote(request)
+        answer = await _answer(self._model.predict_many.remote(fetched, tuple(with_reasons)), fetched)
         if isinstance(answer, HopFailure):
             raise answer.error()
         return answer
 
     async def served(self) -> ServedModel:
         """What one replica of the risk model serves; raises as `score` does."""
-        try:
-            return await self._model.served.remote()
-        except (BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError, RayActorError) as error:
-            raise translated(error) from error
+        return await _answer(self._model.served.remote())
+
+    async def ping_fetcher(self) -> None:
+        """Return if a replica of the feature fetcher reads the district's row; raises as `score` does."""
+        failure = await _answer(self._fetcher.ping.remote())
+        if isinstance(failure, HopFailure):
+            raise failure.error()
+
+
+async def _answer(response: _Response, *before: _Response) -> Any:
+    """The answer; where nobody waits for it any more, the replicas are told so, also those of the hops `before`."""
+    try:
+        return await response
+    except asyncio.CancelledError:
+        for abandoned in (response, *before):
+            abandoned.cancel()
+        raise
+    except _SERVE_ERRORS as error:
+        raise translated(error) from error
 
 
 def translated(error: Exception) -> EduPulseError:

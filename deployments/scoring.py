@@ -4,7 +4,6 @@ Knows neither Ray nor a web framework: the hops, the store, the cache and the cl
 """
 
 import asyncio
-import dataclasses
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -12,7 +11,8 @@ from time import perf_counter
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from deployments.answers import decode_prediction, encode_prediction
+from deployments.answers import encode_prediction
+from deployments.asked import Asked, answer_slot, as_asked, distinct_questions, usable_answer
 from deployments.coalescer import Coalescer
 from deployments.messages import (
     Answer,
@@ -26,13 +26,17 @@ from deployments.messages import (
 )
 from deployments.model_watch import ModelWatch
 from deployments.moments import resolve_as_of
+from deployments.time_limit import TimeLimit, Waiting
 from edupulse_ml.core.clock import Clock
-from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
-from edupulse_ml.core.ports import AnswerCache, CacheRead, CacheSlot, CacheWrite, PredictionStore
+from edupulse_ml.core.ids import PredictionId, StudentId
+from edupulse_ml.core.ports import AnswerCache, CacheRead, CacheWrite, PredictionStore
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.weeks import day_from_number
 
 AUDIT_ACTION = "predict"
+HISTORY_ACTION = "history"
+_QUEUE_PATIENCE_S = 0.5
+_POSTGRESQL, _REDIS, _RAY_SERVE = "postgresql", "redis", "ray serve"
 
 
 class RiskPipeline(Protocol):
@@ -60,22 +64,11 @@ class ScoringOptions:
     batch_wait_s: float = 0.001
     max_concurrent_batches: int = 4
     max_waiting: int = 512
+    answer_timeout_s: float = 8.0
+    """Longest wait for the servers behind one batch, or for the history or the served version, in seconds."""
     model_version_max_age_s: float = 1.0
     """How long the gateway trusts what it knows of the served version; bounds how long a swap goes unnoticed by the
     cache."""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """A question with its moment. The answer is the same during the whole local day, which is therefore the key."""
-
-    question: Question
-    as_of: datetime
-    local_day: date
-
-    @property
-    def key(self) -> tuple[StudentId, date]:
-        return self.question.student_id, self.local_day
 
 
 class ScoringService:
@@ -112,8 +105,11 @@ class ScoringService:
         self._new_id = new_id
         self._metrics = metrics
         self._options = options
+        self._limit = TimeLimit(options.answer_timeout_s)
+        # A caller waits a little longer than its batch, whose error names the server that hangs.
+        self._patience = TimeLimit(options.answer_timeout_s + _QUEUE_PATIENCE_S)
         self._watch = ModelWatch(pipeline.served, max_age_s=options.model_version_max_age_s)
-        self._coalescer: Coalescer[_Asked, Answer] = Coalescer(
+        self._coalescer: Coalescer[Asked, Answer] = Coalescer(
             self._answer_batch,
             max_batch_size=options.max_batch_size,
             wait_s=options.batch_wait_s,
@@ -126,60 +122,94 @@ class ScoringService:
 
         Raises:
             AsOfError: `as_of` cannot be asked about.
-            DependencyDownError: a server that is needed does not answer.
+            DependencyDownError: a server that is needed does not answer, or not in time.
             TooManyRequestsError: too many questions wait already.
         """
-        (asked,) = await self._resolve([question])
-        return await self._coalescer.submit(asked)
+        waiting = Waiting(_POSTGRESQL)
+        return await self._patience.run(self._predict(question, waiting), waiting)
 
     async def predict_many(self, questions: Sequence[Question]) -> Sequence[Answer]:
         """Answers in the order asked; raises as `predict` does."""
-        return await self._answer_batch(await self._resolve(questions))
+        waiting = Waiting(_POSTGRESQL)
+        return await self._limit.run(self._predict_many(questions, waiting), waiting)
 
-    async def history(self, student_id: StudentId, *, limit: int) -> Sequence[Prediction]:
-        """Stored predictions of one student, newest first; raises `NotFoundError` for an unknown student."""
-        return await self._store.history(student_id, limit=limit)
+    async def history(self, student_id: StudentId, *, limit: int, actor: str, request_id: str) -> Sequence[Prediction]:
+        """Stored predictions of one student, newest first; that they were read is audited before they leave.
+
+        Raises:
+            NotFoundError: the district has no such student.
+            DependencyDownError: PostgreSQL does not answer, or not in time.
+        """
+        work = self._history(student_id, limit=limit, actor=actor, request_id=request_id)
+        return await self._limit.run(work, Waiting(_POSTGRESQL))
 
     async def served(self) -> ServedModel:
-        """What the risk model serves."""
+        """What the risk model serves; raises `DependencyDownError` where it does not say so in time."""
+        return await self._limit.run(self._ask_served(), Waiting(_RAY_SERVE))
+
+    async def _history(self, student_id: StudentId, *, limit: int, actor: str, request_id: str) -> Sequence[Prediction]:
+        found = await self._store.history(student_id, limit=limit)
+        await self._store.audit(
+            actor=actor, action=HISTORY_ACTION, outcome="read", request_id=request_id, student_id=student_id
+        )
+        return found
+
+    async def _ask_served(self) -> ServedModel:
         return await self._pipeline.served()
 
-    async def _resolve(self, questions: Sequence[Question]) -> list[_Asked]:
+    async def _predict(self, question: Question, waiting: Waiting) -> Answer:
+        (asked,) = await self._resolve([question])
+        waiting.dependency = _RAY_SERVE
+        return await self._coalescer.submit(asked)
+
+    async def _predict_many(self, questions: Sequence[Question], waiting: Waiting) -> Sequence[Answer]:
+        return await self._answered(await self._resolve(questions), waiting)
+
+    async def _resolve(self, questions: Sequence[Question]) -> list[Asked]:
         zone = await self._zone()
         now = self._clock.now()
         moments = [resolve_as_of(question.as_of, now=now, zone=zone) for question in questions]
         return [
-            _Asked(question, moment, moment.astimezone(zone).date())
+            Asked(question, moment, moment.astimezone(zone).date())
             for question, moment in zip(questions, moments, strict=True)
         ]
 
-    async def _answer_batch(self, asked: Sequence[_Asked]) -> list[Answer]:
+    async def _answer_batch(self, asked: Sequence[Asked]) -> list[Answer]:
+        waiting = Waiting(_RAY_SERVE)
+        return await self._limit.run(self._answered(asked, waiting), waiting)
+
+    async def _answered(self, asked: Sequence[Asked], waiting: Waiting) -> list[Answer]:
         started = perf_counter()
-        distinct = _distinct(asked)
+        distinct = distinct_questions(asked)
+        waiting.dependency = _RAY_SERVE
         version = await self._watch.version()
-        reads = await self._cache.read([_slot(item, version) for item in distinct])
+        waiting.dependency = _REDIS
+        reads = await self._cache.read([answer_slot(item, version) for item in distinct])
         known: dict[tuple[StudentId, date], Answer] = {
-            item.key: hit for item, read in zip(distinct, reads, strict=True) if (hit := _usable(item, read))
+            item.key: hit for item, read in zip(distinct, reads, strict=True) if (hit := usable_answer(item, read))
         }
         cached = set(known)
         missing = [(item, read) for item, read in zip(distinct, reads, strict=True) if item.key not in known]
+        waiting.dependency = _RAY_SERVE
         fresh = await self._score([item for item, _ in missing])
         known |= fresh
+        waiting.dependency = _POSTGRESQL
         await self._save(asked, known)
+        waiting.dependency = _REDIS
         await self._remember([(item, read) for item, read in missing], fresh)
-        answers = [_as_asked(known[item.key], item.question) for item in asked]
+        answers = [as_asked(known[item.key], item.question) for item in asked]
         for item, answer in zip(asked, answers, strict=True):
             self._metrics.answered(status=answer.status, cached=item.key in cached)
         self._metrics.batch_done(questions=len(asked), seconds=perf_counter() - started)
         return answers
 
-    async def _score(self, missing: Sequence[_Asked]) -> dict[tuple[StudentId, date], Answer]:
+    async def _score(self, missing: Sequence[Asked]) -> dict[tuple[StudentId, date], Answer]:
         days = sorted({item.local_day for item in missing})
         groups = [[item for item in missing if item.local_day == day] for day in days]
         parts = await asyncio.gather(*(self._score_day(group) for group in groups))
         return {key: answer for part in parts for key, answer in part.items()}
 
-    async def _score_day(self, group: Sequence[_Asked]) -> dict[tuple[StudentId, date], Answer]:
+    async def _score_day(self, group: Sequence[Asked]) -> dict[tuple[StudentId, date], Answer]:
         as_of = group[0].as_of
         request = FetchRequest(tuple(item.question.student_id for item in group), as_of)
         wanted = [item.question.include_reasons for item in group]
@@ -220,7 +250,7 @@ class ScoringService:
             attention_weeks=score.attention_weeks,
         )
 
-    async def _save(self, asked: Sequence[_Asked], known: Mapping[tuple[StudentId, date], Answer]) -> None:
+    async def _save(self, asked: Sequence[Asked], known: Mapping[tuple[StudentId, date], Answer]) -> None:
         """Store and audit every answer that is about to leave, cached ones too; the store keeps a prediction once."""
         for actor in dict.fromkeys(item.question.actor for item in asked):
             rows = [
@@ -237,40 +267,13 @@ class ScoringService:
                 )
 
     async def _remember(
-        self, missing: Sequence[tuple[_Asked, CacheRead]], fresh: Mapping[tuple[StudentId, date], Answer]
+        self, missing: Sequence[tuple[Asked, CacheRead]], fresh: Mapping[tuple[StudentId, date], Answer]
     ) -> None:
         entries: list[CacheWrite] = []
         for item, read in missing:
             answer = fresh[item.key]
             if isinstance(answer, Prediction):
-                slot = _slot(item, answer.model_version)
+                slot = answer_slot(item, answer.model_version)
                 entries.append(CacheWrite(slot, read.generation, encode_prediction(answer)))
         if entries and self._options.cache_ttl_s > 0:
             await self._cache.write(entries, ttl_s=self._options.cache_ttl_s)
-
-
-def _distinct(asked: Sequence[_Asked]) -> list[_Asked]:
-    """One entry per student and day; it asks for reasons where any of them does."""
-    merged: dict[tuple[StudentId, date], _Asked] = {}
-    for item in asked:
-        held = merged.get(item.key)
-        if held is None or (item.question.include_reasons and not held.question.include_reasons):
-            merged[item.key] = item
-    return list(merged.values())
-
-
-def _slot(item: _Asked, version: ModelVersion) -> CacheSlot:
-    return CacheSlot(item.question.student_id, f"answer:{version}:{item.local_day.isoformat()}")
-
-
-def _usable(item: _Asked, read: CacheRead) -> Prediction | None:
-    answer = decode_prediction(read.value) if read.value is not None else None
-    if answer is not None and item.question.include_reasons and answer.reasons is None:
-        return None
-    return answer
-
-
-def _as_asked(answer: Answer, question: Question) -> Answer:
-    if isinstance(answer, Prediction) and not question.include_reasons and answer.reasons is not None:
-        return dataclasses.replace(answer, reasons=None, protective_factors=None)
-    return answer

@@ -111,10 +111,13 @@ def add_prediction_routes(app: FastAPI, services: Services) -> None:
         responses=problems(401, 404, 422, 500, 503),
     )
     async def history(
+        request: Request,
         student_id: Annotated[str, Path(min_length=1, max_length=MAX_STUDENT_ID_LENGTH, pattern=STUDENT_ID_PATTERN)],
         limit: Annotated[int, Query(ge=1, le=MAX_HISTORY, description="At most this many.")] = 50,
     ) -> Response:
-        found = await services.scoring.history(StudentId(student_id), limit=limit)
+        found = await services.scoring.history(
+            StudentId(student_id), limit=limit, actor=actor, request_id=request_id_of(request) or ""
+        )
         return _json(HistoryOut(student_id=student_id, predictions=[prediction_out(item) for item in found]))
 
 

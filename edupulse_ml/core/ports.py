@@ -79,6 +79,14 @@ class PredictionStore(Protocol):
         """
         ...
 
+    async def audit(
+        self, *, actor: str, action: str, outcome: str, request_id: str, student_id: StudentId | None = None
+    ) -> None:
+        """One audit row for an event without an answer to store; durable when this returns. `student_id` None, or of
+        a student whom the district does not have: the row names no student.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class CacheSlot:

@@ -62,9 +62,17 @@ class PostgresPredictionStore:
             rows = await cursor.fetchall()
         return [prediction_from_row(student_id, row) for row in rows]
 
-    async def audit(self, *, actor: str, action: str, outcome: str, request_id: str) -> None:
-        """One audit row for an event that concerns no known student."""
-        parameters = {"actor": actor, "action": action, "outcome": outcome, "request_id": request_id}
+    async def audit(
+        self, *, actor: str, action: str, outcome: str, request_id: str, student_id: StudentId | None = None
+    ) -> None:
+        """One audit row for an event without an answer to store; it names the student where the district has one."""
+        parameters = {
+            "actor": actor,
+            "action": action,
+            "outcome": outcome,
+            "request_id": request_id,
+            "student_id": student_id,
+        }
         async with self._database.connection() as connection:
             try:
                 await connection.execute(self._queries["audit_event"], parameters)

@@ -22,6 +22,10 @@ class Fake:
 
         return asyncio.run(work(self.store))
 
+    def audited(self) -> dict[str, str | None]:
+        """Student by request id."""
+        return {entry.request_id: entry.student_id for entry in self.store.audit_log}
+
 
 class Real:
     """Runs work against PostgreSQL, on a pool of its own each time."""
@@ -32,6 +36,13 @@ class Real:
 
     def run(self, work):
         return self.world.run(lambda database: work(PostgresPredictionStore(database)))
+
+    def audited(self) -> dict[str, str | None]:
+        """Student by request id."""
+        pairs = self.world.values(
+            "SELECT request_id || '=' || coalesce(student_id, '') FROM audit_log LEFT JOIN students USING (student_key)"
+        )
+        return {request: student or None for request, student in (pair.split("=") for pair in pairs)}
 
 
 @pytest.fixture(params=["fake", "postgresql"])
@@ -88,3 +99,10 @@ def test_every_answer_needs_its_request(side):
     with pytest.raises(ValueError, match="r"):
         side.run(lambda store: store.save([prediction(1)], actor="a", action="p", request_ids=[]))
     assert history(side) == []
+
+
+def test_an_event_is_audited_with_and_without_a_student(side):
+    for student in ("s1", "ghost", None):
+        event = {"actor": "a", "action": "history", "outcome": "read", "request_id": f"of {student}"}
+        side.run(lambda store, e=event, s=student: store.audit(**e, student_id=s and StudentId(s)))
+    assert side.audited() == {"of s1": "s1", "of ghost": None, "of None": None}

@@ -190,6 +190,7 @@ class LocalPipeline:
     served_calls: int = 0
     error: Exception | None = None
     delay_s: float = 0.0
+    served_delay_s: float = 0.0
 
     async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents:
         self.requests.append((request, tuple(with_reasons)))
@@ -203,6 +204,7 @@ class LocalPipeline:
 
     async def served(self) -> ServedModel:
         self.served_calls += 1
+        await asyncio.sleep(self.served_delay_s)
         return self.slot.served()
 
 

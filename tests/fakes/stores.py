@@ -179,9 +179,12 @@ class FakePredictionStore:
         own = [prediction for prediction in self.predictions if prediction.student_id == student_id]
         return sorted(own, key=lambda prediction: prediction.created_at, reverse=True)[:limit]
 
-    async def audit(self, *, actor: str, action: str, outcome: str, request_id: str) -> None:
+    async def audit(
+        self, *, actor: str, action: str, outcome: str, request_id: str, student_id: StudentId | None = None
+    ) -> None:
         self.switch.require_up()
-        self.audit_log.append(AuditEntry(actor, action, outcome, request_id, None))
+        known = student_id if student_id in self.known else None
+        self.audit_log.append(AuditEntry(actor, action, outcome, request_id, known))
 
 
 @dataclass

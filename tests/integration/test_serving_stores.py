@@ -194,7 +194,8 @@ def test_answers_come_from_records_and_are_stored_audited_and_cached(place: Plac
         first = await opened.ask("away", "nobody", "new", "there", "away")
         second = await opened.ask("away")
         assert opened.metrics.sources == {"cache": 0, "store": 0, "records": 3}
-        return first, second, list(await opened.scoring.history(StudentId("away"), limit=5))
+        history = await opened.scoring.history(StudentId("away"), limit=5, actor="token-1", request_id="h")
+        return first, second, list(history)
 
     first, second, history = place.serve(work)
     assert [answer.status for answer in first] == ["scored", "unknown_student", "insufficient_data", "scored", "scored"]
@@ -207,7 +208,7 @@ def test_answers_come_from_records_and_are_stored_audited_and_cached(place: Plac
     assert history == [away]
     assert place.world.values("SELECT count(*) FROM predictions") == [2]
     outcomes = place.world.values("SELECT outcome FROM audit_log ORDER BY outcome")
-    assert outcomes == ["insufficient_data", *["scored"] * 4]
+    assert outcomes == ["insufficient_data", "read", *["scored"] * 4]
 
 
 def test_materialised_weeks_give_the_same_score_as_computed_ones(place: Place) -> None:

@@ -119,3 +119,36 @@ def test_a_wrong_number_of_answers_is_an_error_and_not_a_mixed_up_student() -> N
         return list(await asyncio.gather(coalescer.submit(1), coalescer.submit(2), return_exceptions=True))
 
     assert all(isinstance(answer, ValueError) for answer in asyncio.run(scenario()))
+
+
+def test_an_item_that_arrives_in_the_turn_in_which_a_worker_ends_gets_a_worker() -> None:
+    async def scenario() -> list[int]:
+        coalescer: Coalescer[int, int] = Coalescer(Doubler(), max_concurrent=1, wait_s=0)
+
+        async def one_after_the_other() -> list[int]:
+            return [await coalescer.submit(item) for item in range(20)]
+
+        return await asyncio.wait_for(one_after_the_other(), timeout=2)
+
+    assert asyncio.run(scenario()) == [2 * item for item in range(20)]
+
+
+def test_callers_that_went_away_leave_room_while_the_worker_is_busy() -> None:
+    async def scenario() -> list[list[int]]:
+        handle = Doubler(gate=asyncio.Event())
+        coalescer: Coalescer[int, int] = Coalescer(handle, max_concurrent=1, max_waiting=3, wait_s=0)
+        running = asyncio.create_task(coalescer.submit(0))
+        await asyncio.sleep(0.01)
+        gone = [asyncio.create_task(coalescer.submit(i)) for i in (1, 2, 3)]
+        await asyncio.sleep(0)
+        for task in gone:
+            task.cancel()
+        await asyncio.sleep(0)
+        stays = asyncio.create_task(coalescer.submit(4))
+        await asyncio.sleep(0)
+        assert handle.gate is not None
+        handle.gate.set()
+        assert await asyncio.gather(running, stays) == [0, 8]
+        return handle.calls
+
+    assert asyncio.run(scenario()) == [[0], [4]]

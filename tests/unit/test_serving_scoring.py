@@ -195,3 +195,25 @@ def test_as_of_means_now_a_moment_or_the_end_of_a_local_day() -> None:
 def test_other_moments_are_refused(asked: datetime | date) -> None:
     with pytest.raises(AsOfError):
         resolve_as_of(asked, now=NOW, zone=ZONE)
+
+
+def test_reading_the_history_is_audited_before_it_leaves() -> None:
+    serving = LocalServing()
+    store = serving.district.predictions
+    asyncio.run(serving.scoring.predict(ask("S1")))
+    read = serving.scoring.history(StudentId("S1"), limit=5, actor="token-1", request_id="r9")
+    assert list(asyncio.run(read)) == store.predictions
+    entry = store.audit_log[-1]
+    assert (entry.actor, entry.action, entry.outcome, entry.request_id, entry.student_id) == (
+        "token-1", "history", "read", "r9", "S1",
+    )  # fmt: skip
+
+
+def test_no_history_leaves_when_reading_it_cannot_be_audited(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object, **__: object) -> None:
+        raise DependencyDownError("postgresql did not answer", dependency="postgresql")
+
+    serving = LocalServing()
+    monkeypatch.setattr(serving.district.predictions, "audit", refuse)
+    with pytest.raises(DependencyDownError):
+        asyncio.run(serving.scoring.history(StudentId("S1"), limit=5, actor="token-1", request_id="r"))

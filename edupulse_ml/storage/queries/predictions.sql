@@ -31,8 +31,11 @@ FROM unnest(
 JOIN students AS student USING (student_id);
 
 -- name: audit_event
-INSERT INTO audit_log (actor, action, outcome, request_id)
-VALUES (%(actor)s, %(action)s, %(outcome)s, %(request_id)s);
+INSERT INTO audit_log (actor, action, outcome, request_id, student_key)
+VALUES (
+    %(actor)s, %(action)s, %(outcome)s, %(request_id)s,
+    (SELECT student_key FROM students WHERE student_id = %(student_id)s::text)
+);
 
 -- name: ensure_months
 SELECT ensure_partitions('predictions', month, month) FROM unnest(%(months)s::date[]) AS month;
