@@ -1,7 +1,7 @@
 """Signed integrated gradients in the logit of the risk score (science.md 5.3).
 
-The baseline is z = 0 at every real step: the typical student of that grade and week of the school year. Masks, other
-channels and context stay the student's own. Shapes: B students, T steps, F features, R rows (students x path points).
+The baseline is z = 0 at every real step: the typical student of that grade band and week of the school year. Masks,
+other channels and context stay the student's own. Shapes: B students, T steps, F features, R rows (students x path points).
 """
 
 from collections.abc import Callable

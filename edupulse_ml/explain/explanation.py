@@ -33,7 +33,7 @@ class ExplainableModel(Protocol):
     """What a model must offer to be explained."""
 
     def standardise(self, batch: SequenceBatch) -> NDArray[np.float32]:
-        """Z [B, T, F]; 0 is the typical student of that grade and week."""
+        """Z [B, T, F]; 0 is the typical student of that grade band and week."""
         ...
 
     def typical_values(self, batch: SequenceBatch) -> NDArray[np.float32]:

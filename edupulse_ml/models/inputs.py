@@ -1,7 +1,7 @@
 """From raw features to what a model reads: shrinkage, transforms and z-scores against frozen norms.
 
-Legend: B examples, T steps, N students, S steps, F features, M modalities, A aux, C context, G grades, W weeks.
-Zero means "typical for this grade and week of the school year"; missing is zero too, and the masks tell them apart.
+Legend: B examples, T steps, N students, S steps, F features, M modalities, A aux, C context, G grade levels, W weeks.
+Zero means "typical for this grade band and week of the school year"; missing is zero too, and the masks tell them apart.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Final, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.contract import CONTEXT_COLUMNS, FEATURE_INDEX, FEATURES, SUPPORT_INDEX
+from edupulse_ml.core.contract import CONTEXT_COLUMNS, FEATURES, SUPPORT_INDEX
 from edupulse_ml.core.errors import NotEnoughDataError
 from edupulse_ml.core.sequences import Float32, Int32, SequenceBatch, week_of_school_year
 from edupulse_ml.models.norms_fit import (
@@ -89,9 +89,9 @@ class InputNorms:
     """Norms of one training cohort, frozen in the artefact.
 
     `typical` [G+1, W, F] is the mean raw value per grade level and week (the shrinkage prior `p0` of rates);
-    `mean` and `deviation` [bands+1, W, F] standardise the transformed, shrunk value; the last row pools all grades.
-    Means and deviations come from the weeks within two of the week asked for, else from all grades, else from all
-    weeks. NaN in `typical`: never observed. Infinite `deviation`: constant in training, hence ignored.
+    `mean` and `deviation` [bands+1, W, F] standardise the transformed, shrunk value per grade band (elementary,
+    middle, high); the last row of each pools all grades. Means and deviations come from the weeks within two of the
+    week asked for, else from all grades, else from all weeks. NaN in `typical`: never observed. Infinite `deviation`: constant in training, hence ignored.
     """
 
     typical: Float32
@@ -164,16 +164,11 @@ class InputNorms:
             length=batch.length.astype(np.int64),
         )
 
-    def typical_value(self, feature: str, *, grade_level: Int32, week_of_year: Int32) -> Float32:
-        """Mean raw value of a feature among students of that grade in that week, shape of `grade_level`.
+    def typical_values(self, *, grade_level: Int32, week_of_year: Int32) -> Float32:
+        """[B, F] mean raw value of every feature among students of these grade levels [B] in these weeks [B].
 
         NaN where the training cohort never had it. Weeks are 1-based weeks of the school year.
         """
-        column = FEATURE_INDEX[feature]
-        return self.typical[grade_index(grade_level), week_index(week_of_year), column]
-
-    def typical_values(self, *, grade_level: Int32, week_of_year: Int32) -> Float32:
-        """[B, F] mean raw value of every feature among students of these grades [B] in these weeks [B]."""
         return self.typical[grade_index(grade_level), week_index(week_of_year)]
 
     def save(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Statistics by grade and week of the school year, smoothed over neighbouring weeks, with wider groups as fallback.
+"""Statistics by grade (level or band) and week of the school year, smoothed over weeks, with fallback to wider groups.
 
 Legend: R rows (student-weeks), G grade levels or bands, W weeks of the school year, V variables.
 """

@@ -109,16 +109,15 @@ def test_weeks_are_smoothed_over_two_on_each_side(data, norms):
     values = np.where((data.block.grade_level == 9) & data.eligible, data.block.values[:, :, RATE], np.nan)
     neighbours = values[:, 3:8]  # weeks 4 to 8
     expected = np.nanmean(neighbours)
-    answer = norms.typical_value("absence_rate_4wk", grade_level=np.array([9]), week_of_year=np.array([6]))
-    assert answer[0] == pytest.approx(expected, rel=1e-5)
+    answer = norms.typical_values(grade_level=np.array([9]), week_of_year=np.array([6]))
+    assert answer[0, RATE] == pytest.approx(expected, rel=1e-5)
 
 
 def test_unseen_grades_and_weeks_fall_back_to_wider_groups(data, norms):
     known = np.where(data.eligible, data.block.values[:, :, RATE], np.nan)
     all_grades_in_week_6 = np.nanmean(known[:, 3:8])
-    lookup = norms.typical_value(
-        "absence_rate_4wk", grade_level=np.array([2, -1, 9]), week_of_year=np.array([6, 6, 60])
-    )
+    typical = norms.typical_values(grade_level=np.array([2, -1, 9]), week_of_year=np.array([6, 6, 60]))
+    lookup = typical[:, RATE]
     assert lookup[0] == pytest.approx(all_grades_in_week_6, rel=1e-5)
     assert lookup[1] == pytest.approx(all_grades_in_week_6, rel=1e-5)
     assert lookup[2] == pytest.approx(np.nanmean(known), rel=1e-5)
@@ -131,7 +130,7 @@ def test_features_that_never_varied_in_training_are_ignored(data):
     silent = InputNorms.fit(replace(data, block=replace(data.block, values=values)))
     z = silent.standardise(window(data))
     assert np.all(z[:, :, 3:5] == 0.0)
-    assert np.isnan(silent.typical_value(FEATURES[3].name, grade_level=np.array([9]), week_of_year=np.array([5])))[0]
+    assert np.isnan(silent.typical_values(grade_level=np.array([9]), week_of_year=np.array([5]))[0, 3])
     assert np.any(z[:, :, 5] != 0.0)
 
 
