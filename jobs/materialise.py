@@ -100,6 +100,7 @@ async def materialise_pending(
 async def _materialise(context: "JobContext", *, as_of: datetime, console: Console, every: bool) -> MaterialiseSummary:
     district = await context.reader.district()
     through_week = last_closed_week(as_of, ZoneInfo(district.timezone))
+    await context.features.carry_forward(contract=context.contract, through_week=through_week)
     pending = await _list_pending(context, through_week=through_week)
     keys = await context.reader.all_student_keys() if every else sorted(pending)
     written = 0

@@ -142,6 +142,15 @@ class PostgresFeatureStore:
             rows = await cursor.fetchall()
         return [PendingStudent(StudentKey(key), revision) for key, revision in rows]
 
+    async def carry_forward(self, *, contract: FeatureContract, through_week: int) -> int:
+        """Let the weeks of students who have left, and whose last step is stored, count as current up to
+        `through_week`; returns how many students that were. They get no further steps, so there is nothing to compute.
+        """
+        parameters = {"contract_fingerprint": contract.fingerprint, "through_week": day_from_number(through_week)}
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(self._queries["carry_forward"], parameters)
+        return cursor.rowcount
+
     async def mark_refreshed(
         self, students: Sequence[PendingStudent], *, contract: FeatureContract, through_week: int
     ) -> None:

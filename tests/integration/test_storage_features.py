@@ -221,6 +221,17 @@ class TestQueue:
         with_store(world, lambda store: store.mark_refreshed(listed, contract=CONTRACT, through_week=W3))
         assert [p.student_key for p in refresh(world)] == [2]
 
+    def test_one_contract_leaves_nothing_undone_for_another(self, world):
+        refresh(world)
+        refresh(world, contract=OTHER)
+        world.load_one("attendance_records", attendance("s2", "2025-01-01"))
+        assert [p.student_key for p in refresh(world)] == [2]
+        assert windows(world).is_current == [True, True]
+        assert windows(world, contract=OTHER).is_current == [True, False]
+        assert windows(world, contract=OTHER, through=W1).is_current == [True, True]
+        assert [p.student_key for p in refresh(world, contract=OTHER)] == [2]
+        assert refresh(world) == []
+
     def test_pages_by_key(self, world):
         def page(after):
             return with_store(
@@ -231,6 +242,64 @@ class TestQueue:
         assert [p.student_key for p in page(None)] == [1]
         assert [p.student_key for p in page(1)] == [2]
         assert page(2) == []
+
+
+def enrollment(student: str, *, exit_date: str | None = None, recorded_at: str = "2024-12-20T12:00:00+00:00"):
+    return {
+        "student_id": student,
+        "school_id": "north",
+        "grade_level": 9,
+        "entry_date": "2024-12-23",
+        "exit_date": exit_date,
+        "exit_code": exit_date and "transfer_out",
+        "recorded_at": recorded_at,
+    }
+
+
+class TestLeavers:
+    """s1 stays; s2 leaves."""
+
+    def carry(self, world: World, *, through=W4, contract=CONTRACT) -> list[int]:
+        """Students who are still pending after those who left were carried forward."""
+
+        async def work(store):
+            await store.carry_forward(contract=contract, through_week=through)
+            return await store.pending_refresh(contract=contract, through_week=through, limit=9)
+
+        return [student.student_key for student in with_store(world, work)]
+
+    @pytest.mark.parametrize(
+        ("exit_date", "pending"), [("2025-01-09", [1]), ("2025-01-13", [1]), ("2025-01-14", [1, 2]), (None, [1, 2])]
+    )
+    def test_who_left_before_the_week_after_the_last_stored_one_is_not_computed_again(self, world, exit_date, pending):
+        world.load_one("enrollments", enrollment("s1"), enrollment("s2", exit_date=exit_date))
+        refresh(world)
+        assert self.carry(world) == pending
+        assert windows(world, through=W4).is_current == [False, pending == [1]]
+
+    def test_who_was_known_as_enrolled_in_a_later_week_is_computed(self, world):
+        late = enrollment("s2", exit_date="2025-01-02", recorded_at="2025-01-15T12:00:00+00:00")
+        world.load_one("enrollments", enrollment("s1"), enrollment("s2"), late)
+        refresh(world)
+        assert self.carry(world) == [1, 2]
+
+    def test_whom_an_import_touched_is_computed(self, world):
+        world.load_one("enrollments", enrollment("s1"), enrollment("s2", exit_date="2025-01-09"))
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-02"))
+        assert self.carry(world) == [1, 2]
+
+    def test_what_another_contract_left_undone_is_computed(self, world):
+        world.load_one("enrollments", enrollment("s1"), enrollment("s2", exit_date="2025-01-09"))
+        refresh(world)
+        refresh(world, contract=OTHER)
+        world.load_one("attendance_records", attendance("s2", "2025-01-02"))
+        refresh(world)
+        assert self.carry(world, contract=OTHER) == [1, 2]
+
+    def test_whose_weeks_were_never_stored_is_computed(self, world):
+        world.load_one("enrollments", enrollment("s1"), enrollment("s2", exit_date="2025-01-09"))
+        assert self.carry(world) == [1, 2]
 
 
 class TestExclusiveRefresh:

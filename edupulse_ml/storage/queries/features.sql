@@ -125,6 +125,24 @@ SET idle_session_timeout = 0;
 -- name: release_refresh_lock
 SELECT pg_advisory_unlock(hashtext('edupulse.refresh'), hashtext(current_setting('edupulse.district')));
 
+-- name: carry_forward
+-- Students whose last possible step is stored: every enrolment has ended, and no version that was superseded later
+-- could reach beyond. `superseded_at` is compared in UTC, which is at most a day off the district's; the week left
+-- over covers that. An import that changes this puts the student in the queue.
+UPDATE feature_states AS state SET through_week = %(through_week)s::date
+WHERE state.contract_fingerprint = %(contract_fingerprint)s
+    AND state.through_week < %(through_week)s::date
+    AND NOT EXISTS (SELECT FROM feature_refresh_queue AS queued WHERE queued.student_key = state.student_key)
+    AND NOT EXISTS (
+        SELECT FROM enrollments AS enrollment
+        WHERE enrollment.student_key = state.student_key
+            AND CASE
+                WHEN enrollment.superseded_at IS NULL
+                THEN coalesce(enrollment.exit_date > state.through_week + 7, true)
+                ELSE enrollment.superseded_at >= state.through_week + 7
+            END
+    );
+
 -- name: pending
 -- Students touched by an import, not yet materialised for this contract, or not through this week.
 SELECT student.student_key, coalesce(queued.revision, 0)
@@ -146,7 +164,16 @@ ORDER BY student_key
 ON CONFLICT (student_key, contract_fingerprint) DO UPDATE SET through_week = excluded.through_week;
 
 -- name: leave_queue
--- An entry that an import renewed meanwhile has another revision and stays.
-DELETE FROM feature_refresh_queue AS queued
-USING unnest(%(keys)s::bigint[], %(revisions)s::bigint[]) AS done (student_key, revision)
-WHERE queued.student_key = done.student_key AND queued.revision = done.revision;
+-- An entry that an import renewed meanwhile has another revision and stays. The entry spoke for every contract: the
+-- weeks of the others hold from now on only up to the one before it.
+WITH gone AS (
+    DELETE FROM feature_refresh_queue AS queued
+    USING unnest(%(keys)s::bigint[], %(revisions)s::bigint[]) AS done (student_key, revision)
+    WHERE queued.student_key = done.student_key AND queued.revision = done.revision
+    RETURNING queued.student_key, queued.from_week
+)
+UPDATE feature_states AS state SET through_week = gone.from_week - 7
+FROM gone
+WHERE state.student_key = gone.student_key
+    AND state.contract_fingerprint <> %(contract_fingerprint)s
+    AND state.through_week >= gone.from_week;
