@@ -26,6 +26,11 @@ class LabelledSteps:
         """Positions of the rows that have a label."""
         return np.flatnonzero(self.labels[task] != LABEL_UNKNOWN)
 
+    def take(self, rows: NDArray[np.intp]) -> "LabelledSteps":
+        """The rows at these positions."""
+        labels = {task: label[rows] for task, label in self.labels.items()}
+        return LabelledSteps(self.student[rows], self.step[rows], labels)
+
 
 def labelled_steps(
     data: TrainingData, *, tasks: Sequence[Task], max_rows: int | None = None, seed: int = 0

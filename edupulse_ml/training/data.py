@@ -14,7 +14,7 @@ from edupulse_ml.core.errors import NotEnoughDataError
 from edupulse_ml.core.outcomes import Task, hazard_targets
 from edupulse_ml.core.sequences import FeatureBlock, Float32
 from edupulse_ml.models.inputs import InputNorms, ModelInputs
-from edupulse_ml.models.labels import labelled_steps
+from edupulse_ml.models.labels import LabelledSteps, labelled_steps
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
 from edupulse_ml.training.options import TrainingOptions
 
@@ -117,7 +117,7 @@ def prepare_training(
     if not events.sum() > 0:
         msg = "There is no event in the training cohort's followed-up weeks: nothing can be learned from it; take a longer follow-up or an earlier cohort."
         raise NotEnoughDataError(msg)
-    held_out = labelled_steps(validation, tasks=[task], max_rows=options.validation_rows, seed=options.seed)
+    held_out = _validation_steps(validation, task=task, options=options)
     if not len(held_out.student):
         msg = "The validation cohort has no eligible student-week: check its dates."
         raise NotEnoughDataError(msg)
@@ -142,6 +142,17 @@ def prepare_training(
         validation_target=validation_target,
         validation_known=validation_known,
     )
+
+
+def _validation_steps(validation: TrainingData, *, task: Task, options: TrainingOptions) -> LabelledSteps:
+    """A seeded sample of the eligible student-weeks with a label of `task`; of all of them where none has one."""
+    every = labelled_steps(validation, tasks=[task])
+    rows = every.known(task.name)
+    if not len(rows):
+        rows = np.arange(len(every.student))
+    if len(rows) > options.validation_rows:
+        rows = np.sort(np.random.default_rng(options.seed).choice(rows, options.validation_rows, replace=False))
+    return every.take(rows)
 
 
 def _standardised(block: FeatureBlock, norms: InputNorms) -> Float32:

@@ -11,7 +11,7 @@ class TrainingOptions:
 
     `patience` is the number of epochs without a better validation score after which training stops; `allow_small`
     lets it run on fewer than 1,000 students with 20 weeks, for experiments. `validation_rows` student-weeks of the
-    validation cohort are scored after each epoch.
+    validation cohort that have a label of the stopping task are scored after each epoch.
     """
 
     window_weeks: int = 20

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from edupulse_ml.core.errors import InvalidInputError, NotEnoughDataError
-from edupulse_ml.core.outcomes import EARLY_TASK, LABEL_UNKNOWN, Task, hazard_targets, risk_task
+from edupulse_ml.core.outcomes import EARLY_TASK, LABEL_UNKNOWN, Task, hazard_targets, risk_task, task_labels
 from edupulse_ml.core.weeks import NEVER
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
@@ -23,7 +23,7 @@ from edupulse_ml.training.gru_model import GruRiskModel, stopping_task
 from edupulse_ml.training.local import fit_local
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import TrainingRun, read_result
-from tests.fakes.training_data import make_training_data
+from tests.fakes.training_data import FIRST_MONDAY, make_training_data
 
 OPTIONS = TrainingOptions(
     window_weeks=8,
@@ -179,6 +179,31 @@ def test_training_stops_when_validation_no_longer_improves(prepared, monkeypatch
     assert run.epochs_done == 5
     assert run.result.best_epoch == 2
     assert_same_weights(run.result.weights, weights[1])
+
+
+def test_only_weeks_with_a_label_of_the_stopping_task_are_validated_on(cohorts):
+    train, validation = cohorts
+    norms = InputNorms.fit(train)
+    # A question of 180 days is answered for the first weeks only.
+    as_of = int(validation.block.week.max()) + 120
+    short = replace(validation, outcomes=replace(validation.outcomes, as_of_day=as_of))
+    student, step = short.rows()
+    labels = task_labels(
+        short.outcomes.select(student), cutoff_day=short.block.week[student, step] + 6, task=risk_task()
+    )
+    known = int((labels != LABEL_UNKNOWN).sum())
+    assert 200 < known < len(labels) / 2
+
+    def labels_of(options):
+        return prepare_training(train, short, norms=norms, task=risk_task(), options=options).validation_label
+
+    sampled, every = labels_of(OPTIONS), labels_of(replace(OPTIONS, validation_rows=100_000))
+    assert len(sampled) == OPTIONS.validation_rows
+    assert np.all(sampled != LABEL_UNKNOWN)
+    assert len(every) == known
+    nothing = replace(validation, outcomes=replace(validation.outcomes, as_of_day=FIRST_MONDAY))
+    unknown = prepare_training(train, nothing, norms=norms, task=risk_task(), options=OPTIONS)
+    assert len(unknown.validation_label) == OPTIONS.validation_rows
 
 
 def test_without_labels_the_loss_stops_training(prepared):
