@@ -1,7 +1,7 @@
 """`edupulse import`: records from files into the store."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,16 +72,16 @@ def oulad(
 
 
 async def import_csv(settings: Settings, folder: Path, *, rejects_path: Path, console: Console) -> "ImportSummary":
-    """Import a folder, print the summary and forget the cached answers of the students it touched.
+    """Import a folder, forget the cached answers of the students it touched and print the summary.
 
     Raises:
-        InvalidInputError: the folder holds nothing to import.
+        InvalidInputError: the folder holds nothing to import, or `rejects_path` cannot be written.
         DependencyDownError: a server does not answer; unless the message says otherwise nothing was stored.
     """
     from edupulse_ml.connectors.importing import import_folder
     from edupulse_ml.connectors.values import ReadingRules
 
-    async def run(context: "JobContext", loader: RememberingLoader, on_progress: "OnProgress") -> "ImportSummary":
+    async def run(context: "JobContext", loader: ForgettingLoader, on_progress: "OnProgress") -> "ImportSummary":
         district = await context.ensure_district()
         rules = ReadingRules(zone=ZoneInfo(district.timezone), now=context.clock.now())
         return await import_folder(loader, folder, rules=rules, rejects_path=rejects_path, on_progress=on_progress)
@@ -95,7 +95,7 @@ async def import_oulad_presentations(
     """Import OULAD presentations; otherwise as `import_csv`."""
     from edupulse_ml.connectors.importing import import_oulad
 
-    async def run(context: "JobContext", loader: RememberingLoader, on_progress: "OnProgress") -> "ImportSummary":
+    async def run(context: "JobContext", loader: ForgettingLoader, on_progress: "OnProgress") -> "ImportSummary":
         await context.ensure_district()
         return await import_oulad(
             loader, folder, presentations=presentations, rejects_path=rejects_path, on_progress=on_progress
@@ -110,34 +110,38 @@ def default_rejects_path(settings: Settings, source: str) -> Path:
 
 
 @dataclass
-class RememberingLoader:
-    """The store's loader, which also remembers whose records its last session changed."""
+class ForgettingLoader:
+    """The store's loader, which also drops the cached answers of the students whose records changed, at once."""
 
     loader: "RecordLoader"
-    touched_students: tuple[StudentId, ...] = ()
+    cache: AnswerCache
+    failure: DependencyDownError | None = None
+    """Why the answers were not dropped, if they were not."""
 
     @asynccontextmanager
     async def session(self, source: str) -> "AsyncGenerator[LoadSession, None]":
         """One import, as the store's loader opens it."""
-        async with self.loader.session(source) as session:
+        async with self.loader.session(source, on_commit=self._forget) as session:
             yield session
-        self.touched_students = tuple(session.touched_students)
 
+    async def _forget(self, students: Sequence[StudentId]) -> None:
+        try:
+            await self.cache.drop(students)
+        except DependencyDownError as error:
+            self.failure = error
 
-async def forget_cached(cache: AnswerCache, students: tuple[StudentId, ...]) -> None:
-    """Drop the cached answers of students whose records were just stored.
+    def require_forgotten(self) -> None:
+        """Return if no cached answer is out of date.
 
-    Raises:
-        DependencyDownError: the cache does not answer; the message says that the records are stored.
-    """
-    try:
-        await cache.drop(students)
-    except DependencyDownError as error:
-        msg = (
-            "The records are stored, but Redis does not answer, so answers from before the import may be served until "
-            "they expire. Start Redis, then run `edupulse materialise`, which drops them."
-        )
-        raise DependencyDownError(msg, dependency=error.dependency) from error
+        Raises:
+            DependencyDownError: the cache did not answer; the message says that the records are stored.
+        """
+        if self.failure is not None:
+            msg = (
+                "The records are stored, but Redis does not answer, so answers from before the import may be served "
+                "until they expire. Start Redis, then run `edupulse materialise`, which drops them."
+            )
+            raise DependencyDownError(msg, dependency=self.failure.dependency) from self.failure
 
 
 def summary_table(summary: "ImportSummary") -> Table:
@@ -154,19 +158,19 @@ def summary_table(summary: "ImportSummary") -> Table:
 
 async def _import(
     settings: Settings,
-    run: "Callable[[JobContext, RememberingLoader, OnProgress], Awaitable[ImportSummary]]",
+    run: "Callable[[JobContext, ForgettingLoader, OnProgress], Awaitable[ImportSummary]]",
     console: Console,
 ) -> "ImportSummary":
     from jobs.wiring import open_context
 
     async with open_context(settings) as context:
-        loader = RememberingLoader(context.loader)
+        loader = ForgettingLoader(context.loader, context.cache)
         with progress_bars(console) as bars:
             file_bars = _FileBars(bars)
             summary = await run(context, loader, file_bars)
             file_bars.finish()
-        await forget_cached(context.cache, loader.touched_students)
     _show(summary, console)
+    loader.require_forgotten()
     return summary
 
 

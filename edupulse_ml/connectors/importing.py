@@ -106,6 +106,8 @@ async def import_folder(
 
     Raises:
         NoImportFolderError: the folder holds nothing to import; nothing was changed.
+        RejectsPathError: `rejects_path` cannot be written; nothing was changed.
+        RejectsNotListedError: the records are stored, but `rejects_path` could not be replaced.
     """
     with RejectFile(rejects_path) as rejects:
         files = read_folder(path, rules=rules, rejects=rejects, on_progress=on_progress)
@@ -135,7 +137,9 @@ async def import_oulad(
 
 
 async def _load_all(session: LoadSession, files: Iterable[TableFile], rejects: RejectFile) -> tuple[FileSummary, ...]:
-    return tuple([await _load(session, file, rejects) for file in files])
+    summaries = tuple([await _load(session, file, rejects) for file in files])
+    rejects.finish()
+    return summaries
 
 
 async def _load(session: LoadSession, file: TableFile, rejects: RejectFile) -> FileSummary:

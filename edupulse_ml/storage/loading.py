@@ -1,15 +1,16 @@
 """Import of record files: one session is one transaction, so an interrupted import leaves nothing behind."""
 
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
+import structlog
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from edupulse_ml.core.clock import Clock
-from edupulse_ml.core.errors import InvalidInputError
+from edupulse_ml.core.errors import EduPulseError, InvalidInputError
 from edupulse_ml.core.ids import StudentId
 from edupulse_ml.core.tables import AUDIT_ATTRIBUTES, TABLES_BY_NAME, Table
 from edupulse_ml.storage.connection import Connection, Database
@@ -32,6 +33,8 @@ _STATISTICS_FROM_ROWS: Final = 10_000
 _DUPLICATE: Final = "another line of this file has the same key"
 _CONFLICT: Final = "another version with the same recorded_at is stored"
 
+_log = structlog.get_logger(__name__)
+
 
 @dataclass(frozen=True)
 class LoadResult:
@@ -53,9 +56,12 @@ class RecordLoader:
         self._clock = clock
 
     @asynccontextmanager
-    async def session(self, source: str) -> AsyncGenerator["LoadSession", None]:
+    async def session(
+        self, source: str, *, on_commit: Callable[[Sequence[StudentId]], Awaitable[None]] | None = None
+    ) -> AsyncGenerator["LoadSession", None]:
         """One import; committed when the block ends, rolled back when it raises. `source` says where the files came
-        from, for the list of imports. A second import of the district waits for the first.
+        from, for the list of imports. A second import of the district waits for the first. `on_commit` hears of the
+        students whose records changed as soon as everybody sees the changes, before anything else is done.
 
         Raises:
             DependencyDownError: PostgreSQL does not answer.
@@ -63,15 +69,16 @@ class RecordLoader:
         """
         queries = load_queries("loading")
         district = await read_district(self._database)
-        async with self._database.dedicated() as connection:
-            async with connection.transaction():
-                await connection.execute(queries["take_import_lock"])
-                await connection.execute(queries["set_work_memory"])
-                await connection.execute(queries["create_changes"])
-                session = LoadSession(self._database, connection, clock=self._clock, zone=district.timezone)
-                yield session
-                await session.finish(source)
-            await session.refresh_statistics()
+        async with self._database.dedicated() as connection, connection.transaction():
+            await connection.execute(queries["take_import_lock"])
+            await connection.execute(queries["set_work_memory"])
+            await connection.execute(queries["create_changes"])
+            session = LoadSession(self._database, connection, clock=self._clock, zone=district.timezone)
+            yield session
+            await session.finish(source)
+        if on_commit is not None:
+            await on_commit(session.touched_students)
+        await session.refresh_statistics()
 
 
 class LoadSession:
@@ -128,9 +135,17 @@ class LoadSession:
         )
 
     async def refresh_statistics(self) -> None:
-        """Fresh planner statistics for the tables that grew much; after the commit."""
-        for table in sorted(self._grown):
-            await self._connection.execute(self._queries["refresh_statistics"], {"table": table})
+        """Fresh planner statistics for the tables that grew much; after the commit, which a failure here leaves as it
+        is: autovacuum refreshes them later.
+        """
+        if not self._grown:
+            return
+        try:
+            async with self._database.dedicated() as connection:
+                for table in sorted(self._grown):
+                    await connection.execute(self._queries["refresh_statistics"], {"table": table})
+        except EduPulseError as error:
+            _log.warning("statistics_not_refreshed", error=type(error).__name__, tables=len(self._grown))
 
     async def _stage(self, table: Table, file_name: str, chunks: Iterable[ArrowChunk]) -> StagedRows:
         stager = Stager(table, file_name=file_name)

@@ -3,9 +3,11 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from edupulse_ml.core.errors import DependencyDownError, InvalidInputError
-from edupulse_ml.storage.loading import LoadResult, RecordLoader
+from edupulse_ml.storage import loading
+from edupulse_ml.storage.loading import LoadResult, LoadSession, RecordLoader
 from tests.fakes.record_tables import chunk
 from tests.fakes.store_world import SCHOOLS, STUDENTS, World
 
@@ -375,6 +377,50 @@ class TestInterrupted:
             return await asyncio.gather(load(), load())
 
         assert sorted(counts(result) for result in world.run(work)) == [(0, 0, 3, 0), (3, 0, 0, 0)]
+
+
+class TestAfterTheCommit:
+    def load(self, world, **arguments):
+        async def work(database):
+            async with RecordLoader(database, clock=world.clock).session("test", **arguments) as session:
+                await session.load("attendance_records", "a.csv", [chunk("attendance_records", ATTENDANCE)])
+            return session
+
+        return world.run(work)
+
+    def test_the_listener_hears_of_the_students_when_everybody_sees_their_records(self, world):
+        heard = []
+
+        async def listen(students):
+            heard.append((list(students), world.values("SELECT count(*) FROM attendance_records")))
+
+        self.load(world, on_commit=listen)
+        assert heard == [(["s1", "s2"], [3])]
+
+    def test_the_listener_comes_before_the_statistics(self, world, monkeypatch):
+        order = []
+
+        async def listen(_students):
+            order.append("listener")
+
+        async def refresh(_self):
+            order.append("statistics")
+
+        monkeypatch.setattr(LoadSession, "refresh_statistics", refresh)
+        self.load(world, on_commit=listen)
+        assert order == ["listener", "statistics"]
+
+    @pytest.mark.parametrize("allowed", [True, False])
+    def test_statistics_that_cannot_be_refreshed_do_not_make_the_import_fail(self, world, monkeypatch, allowed):
+        monkeypatch.setattr(loading, "_STATISTICS_FROM_ROWS", 1)
+        with psycopg.connect(world.urls.admin_url, autocommit=True) as admin:
+            if not allowed:
+                admin.execute("REVOKE EXECUTE ON FUNCTION refresh_statistics(text) FROM edupulse_app")
+        with capture_logs() as lines:
+            assert self.load(world).touched_students == ["s1", "s2"]
+        assert [line["event"] for line in lines] == ([] if allowed else ["statistics_not_refreshed"])
+        analysed = world.values("SELECT reltuples FROM pg_class WHERE relname = 'attendance_records'")
+        assert analysed == ([3.0] if allowed else [-1.0])
 
 
 def test_the_summary_of_an_import_is_kept(world):

@@ -4,13 +4,20 @@ import asyncio
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from edupulse_ml.connectors.folder import NoImportFolderError
 from edupulse_ml.connectors.importing import import_folder
-from edupulse_ml.connectors.rejects import RejectedRow, masked
+from edupulse_ml.connectors.rejects import (
+    RejectedRow,
+    RejectFile,
+    RejectsNotListedError,
+    RejectsPathError,
+    masked,
+)
 from edupulse_ml.connectors.values import ReadingRules
 
 RULES = ReadingRules(ZoneInfo("America/New_York"), datetime(2026, 11, 1, 12, tzinfo=UTC))
@@ -127,6 +134,52 @@ def test_an_import_without_rejects_leaves_an_empty_list(folder, tmp_path):
     summary = run(SetLoader(), folder, tmp_path)
     assert summary.rejected == 0
     assert summary.rejects_path.read_text() == "file,line,column,reason\n"
+
+
+@pytest.mark.parametrize("name", ["taken", "file/rejects.csv"])
+def test_a_rejects_path_that_cannot_be_written_is_refused_before_anything_is_stored(folder, tmp_path, name):
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "file").touch()
+    loader = SetLoader()
+    with pytest.raises(RejectsPathError, match="name a file"):
+        asyncio.run(import_folder(loader, folder, rules=RULES, rejects_path=tmp_path / name))
+    assert (loader.rows, loader.sources) == ({}, [])
+    assert not list((tmp_path / "taken").iterdir())
+
+
+def test_a_list_that_cannot_be_completed_stops_the_import(folder, tmp_path, monkeypatch):
+    enter = RejectFile.__enter__
+
+    def on_a_full_disk(self):
+        enter(self)
+        self._stream.close()
+        self._stream = Path("/dev/full").open("w")
+        return self
+
+    monkeypatch.setattr(RejectFile, "__enter__", on_a_full_disk)
+    monkeypatch.setattr(RejectFile, "add", lambda self, row: self._stream.write(row.file))
+    loader = SetLoader()
+    with pytest.raises(RejectsPathError, match="No space left on device.*nothing was imported"):
+        run(loader, folder, tmp_path)
+    assert loader.rows == {}
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_list_that_cannot_take_its_name_is_told_together_with_what_was_stored(tmp_path):
+    with pytest.raises(RejectsNotListedError, match="records are stored"), RejectFile(tmp_path / "r.csv"):
+        (tmp_path / "r.csv").mkdir()
+    assert [path.name for path in tmp_path.iterdir()] == ["r.csv"]
+
+
+def test_two_lists_for_one_path_do_not_mix(tmp_path):
+    path = tmp_path / "r.csv"
+    with RejectFile(path) as first:
+        with RejectFile(path) as second:
+            first.add(RejectedRow("a.csv", 2, "", "first"))
+            second.add(RejectedRow("a.csv", 3, "", "second"))
+        assert path.read_text().splitlines()[1:] == ["a.csv,3,,second"]
+    assert path.read_text().splitlines()[1:] == ["a.csv,2,,first"]
+    assert [item.name for item in tmp_path.iterdir()] == ["r.csv"]
 
 
 def test_nothing_to_import_opens_no_session(tmp_path):
