@@ -23,7 +23,7 @@ class TrainingOptions:
     gradient_norm: float = 1.0
     ema_decay: float = 0.999
     network: RiskNetConfig = field(default_factory=RiskNetConfig)
-    validation_rows: int = 6000
+    validation_rows: int = 4000
     calibration_rows: int = 60_000
     capacity_share: float = 0.05
     allow_small: bool = False
