@@ -19,11 +19,22 @@ from edupulse_ml.storage.errors import translated_errors
 Connection: TypeAlias = psycopg.AsyncConnection[TupleRow]
 
 _DISTRICT: Final = re.compile(r"^[a-z0-9-]{1,40}$")
-_CONNECT_TIMEOUT_S: Final = 5
+_TRANSPORT: Final = {
+    "connect_timeout": 5,
+    "application_name": "edupulse",
+    # A server or network that vanished is noticed within half a minute, also while nothing is being sent.
+    "tcp_user_timeout": 15_000,
+    "keepalives": 1,
+    "keepalives_idle": 15,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+}
+"""What holds unless the URL says otherwise; libpq's names and units. A Unix socket ignores the keepalives."""
 
 
-def district_conninfo(url: str, district_id: DistrictId) -> str:
-    """`url` with the start-up options that select the district; `RESET ALL` comes back to them.
+def district_conninfo(url: str, district_id: DistrictId, *, statement_timeout_s: float | None = None) -> str:
+    """`url` with the start-up options that select the district; `RESET ALL` comes back to them. The server ends a
+    statement that takes longer than `statement_timeout_s` (None: never).
 
     Raises:
         InvalidInputError: the district's name has other characters than a-z, 0-9 and hyphens.
@@ -36,25 +47,36 @@ def district_conninfo(url: str, district_id: DistrictId) -> str:
         given = conninfo_to_dict(url)
     # JIT compilation costs more than it saves on statements over many small partitions.
     options = f"-c edupulse.district={district_id} -c client_min_messages=warning -c timezone=UTC -c jit=off"
+    if statement_timeout_s is not None:
+        options += f" -c statement_timeout={max(1, round(statement_timeout_s * 1000))}"
     return make_conninfo(
         url,
         options=f"{given.get('options') or ''} {options}".strip(),
-        connect_timeout=given.get("connect_timeout") or _CONNECT_TIMEOUT_S,
-        application_name=given.get("application_name") or "edupulse",
+        **{name: given.get(name) or value for name, value in _TRANSPORT.items()},
     )
 
 
 class Database:
     """A pool of connections that see one district only.
 
-    Opening does not wait for the server: `ping` says whether it answers, and the pool connects when it does.
+    Opening does not wait for the server: `ping` says whether it answers, and the pool connects when it does. A
+    statement of the pool that takes longer than `statement_timeout_s` (None: never) fails; `dedicated` connections do
+    long work and know no such limit.
     """
 
-    def __init__(self, url: str, *, district_id: DistrictId, max_connections: int = 4, wait_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        district_id: DistrictId,
+        max_connections: int = 4,
+        wait_s: float = 5.0,
+        statement_timeout_s: float | None = None,
+    ) -> None:
         self.district_id = district_id
         self._conninfo = district_conninfo(url, district_id)
         self._pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            self._conninfo,
+            district_conninfo(url, district_id, statement_timeout_s=statement_timeout_s),
             kwargs={"autocommit": True},
             min_size=1,
             max_size=max_connections,

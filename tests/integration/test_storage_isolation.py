@@ -3,6 +3,7 @@ from datetime import UTC, date, datetime
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from edupulse_ml.core.errors import DependencyDownError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import DistrictId
@@ -112,6 +113,27 @@ def test_the_application_role_owns_nothing_and_cannot_bypass(world):
 def test_history_cannot_be_rewritten(world, statement):
     with as_district(world, "demo") as connection, pytest.raises(psycopg.errors.InsufficientPrivilege):
         connection.execute(statement)
+
+
+def test_a_statement_that_takes_too_long_ends(world):
+    async def work():
+        district = DistrictId("demo")
+        async with Database(world.urls.app_url, district_id=district, statement_timeout_s=0.2) as db:
+            async with db.dedicated() as connection:
+                await connection.execute("SELECT pg_sleep(0.4)")
+            with pytest.raises(DependencyDownError, match="QueryCanceled"):
+                async with db.connection() as connection:
+                    await connection.execute("SELECT pg_sleep(5)")
+            await db.ping()
+
+    asyncio.run(work())
+
+
+def test_a_connection_notices_a_network_that_vanished():
+    parts = conninfo_to_dict(district_conninfo("postgresql://db/x?keepalives_idle=60", DistrictId("demo")))
+    names = ("connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval")
+    assert [int(parts[name]) for name in names] == [5, 15_000, 1, 60, 5]
+    assert "statement_timeout" not in parts["options"]
 
 
 def test_commits_wait_for_the_disk(world):
