@@ -44,7 +44,8 @@ async def migrate(admin_url: str, *, app_role: str, app_password: str | None = N
 
     Raises:
         ChangedMigrationError: an applied migration differs from this release's file.
-        UnsafeRoleError: `app_role` exists and is a superuser, may bypass row-level security or owns tables.
+        UnsafeRoleError: `app_role` exists and is the role that migrates, a superuser, may bypass row-level security,
+            owns tables or may become a role that does; or it may read TimescaleDB's chunks past their tables' policies.
         DependencyDownError: PostgreSQL does not answer, or a table stayed locked for ten seconds.
     """
     queries = load_queries("migrate")
@@ -81,9 +82,16 @@ async def _apply_missing(connection: psycopg.AsyncConnection[TupleRow]) -> list[
 
 
 async def _grant(connection: psycopg.AsyncConnection[TupleRow], app_role: str) -> None:
-    statement = load_queries("grants")["grant_all"]
-    database = connection.info.dbname
-    await connection.execute(statement.format(app_role=sql.Identifier(app_role), database=sql.Identifier(database)))
+    grants = load_queries("grants")
+    names = {"app_role": sql.Identifier(app_role), "database": sql.Identifier(connection.info.dbname)}
+    await connection.execute(grants["grant_all"].format(**names))
+    await connection.execute(grants["close_chunks"].format(**names))
+    cursor = await connection.execute(load_queries("migrate")["may_use_chunks"], {"role": app_role})
+    if (await cursor.fetchone()) != (False,):
+        raise UnsafeRoleError(
+            f"Role {app_role} may use the schema _timescaledb_internal, whose chunks know no districts: let its owner"
+            f" run REVOKE USAGE ON SCHEMA _timescaledb_internal FROM PUBLIC, {app_role}, then migrate again."
+        )
 
 
 async def _ensure_role(
@@ -106,21 +114,28 @@ async def _create_role(
 ) -> None:
     queries = load_queries("migrate")
     role = sql.Identifier(app_role)
-    cursor = await connection.execute(queries["role_attributes"], {"role": app_role})
+    cursor = await connection.execute(queries["role_dangers"], {"role": app_role})
     row = await cursor.fetchone()
     if row is None:
         await connection.execute(queries["create_role"].format(app_role=role))
-    elif row[0] or await _owns_tables(connection, app_role):
-        raise UnsafeRoleError(
-            f"Role {app_role} is a superuser, may bypass row-level security or owns tables: name another application role."
-        )
+    else:
+        _require_bound(app_role, dangers=row)
     if app_password is not None:
         # The server sees, and logs, only the salted hash.
         hashed = connection.pgconn.encrypt_password(app_password.encode(), app_role.encode(), b"scram-sha-256")
         await connection.execute(queries["set_password"].format(app_role=role, password=sql.Literal(hashed.decode())))
 
 
-async def _owns_tables(connection: psycopg.AsyncConnection[TupleRow], app_role: str) -> bool:
-    cursor = await connection.execute(load_queries("migrate")["role_owns_tables"], {"role": app_role})
-    row = await cursor.fetchone()
-    return row is not None and row[0] > 0
+def _require_bound(app_role: str, *, dangers: TupleRow) -> None:
+    reasons = (
+        "is a superuser or may bypass row-level security",
+        "is the role that migrates, which owns the tables",
+        "owns tables",
+        "is a member of a role that owns the tables, is a superuser or may bypass row-level security",
+    )
+    for is_so, reason in zip(dangers, reasons, strict=True):
+        if is_so:
+            raise UnsafeRoleError(
+                f"Role {app_role} {reason}, so it could see other districts' rows: name another application role in"
+                " EDUPULSE_DATABASE_URL, or take that right away."
+            )
