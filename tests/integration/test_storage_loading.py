@@ -3,11 +3,13 @@ from datetime import UTC, datetime
 
 import psycopg
 import pytest
+from psycopg.sql import SQL
 from structlog.testing import capture_logs
 
 from edupulse_ml.core.errors import DependencyDownError, InvalidInputError
 from edupulse_ml.storage import loading
 from edupulse_ml.storage.loading import LoadResult, LoadSession, RecordLoader
+from edupulse_ml.storage.merging import PLANS
 from tests.fakes.record_tables import chunk
 from tests.fakes.store_world import SCHOOLS, STUDENTS, World
 
@@ -377,6 +379,26 @@ class TestInterrupted:
             return await asyncio.gather(load(), load())
 
         assert sorted(counts(result) for result in world.run(work)) == [(0, 0, 3, 0), (3, 0, 0, 0)]
+
+
+@pytest.mark.parametrize("name", ["attendance_records", "enrollments"])
+def test_a_new_district_does_not_read_the_rows_of_others(world, name):
+    world.load({"attendance_records": ATTENDANCE, "enrollments": [OPEN]})
+    other = World(world.urls, district="other")
+
+    async def plan(database):
+        async with database.connection() as connection:
+            await connection.execute("SET enable_seqscan = off")
+            cursor = await connection.execute(SQL("EXPLAIN {}").format(PLANS[name].compose("is_empty")))
+            lines = [row[0] for row in await cursor.fetchall()]
+            await connection.execute("RESET enable_seqscan")
+            cursor = await connection.execute(PLANS[name].compose("is_empty"))
+            return lines, await cursor.fetchone()
+
+    lines, answer = other.run(plan)
+    assert answer == (True,)
+    assert [line for line in lines if f"Seq Scan on {name}" in line] == []
+    assert world.run(plan)[1] == (False,)
 
 
 class TestAfterTheCommit:
