@@ -153,13 +153,13 @@ def test_a_list_that_cannot_be_completed_stops_the_import(folder, tmp_path, monk
     def on_a_full_disk(self):
         enter(self)
         self._stream.close()
-        self._stream = Path("/dev/full").open("w")
+        self._stream = Path("/dev/full").open("w")  # noqa: SIM115 - closed by the class under test
         return self
 
     monkeypatch.setattr(RejectFile, "__enter__", on_a_full_disk)
     monkeypatch.setattr(RejectFile, "add", lambda self, row: self._stream.write(row.file))
     loader = SetLoader()
-    with pytest.raises(RejectsPathError, match="No space left on device.*nothing was imported"):
+    with pytest.raises(RejectsPathError, match=r"No space left on device.*nothing was imported"):
         run(loader, folder, tmp_path)
     assert loader.rows == {}
     assert not list((tmp_path / "out").iterdir())
