@@ -6,6 +6,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from traceback import extract_tb
 from typing import Final, NoReturn
 
 import typer
@@ -92,15 +93,13 @@ def run(arguments: Sequence[str], *, before_command: Callable[[], None]) -> NoRe
         sys.exit(error.exit_code)
     except ValidationError as error:
         if error.title != "Settings":
-            errors.print_exception(show_locals=False)
-            sys.exit(_OUR_BUG)
+            _confess(errors, error)
         _say(errors, "Wrong setting", setting_problems(error))
         sys.exit(_BAD_SETTING)
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
-    except Exception:  # noqa: BLE001  (the last handler: whatever is left is a fault of ours)
-        errors.print_exception(show_locals=False)
-        sys.exit(_OUR_BUG)
+    except Exception as error:  # noqa: BLE001  (the last handler: whatever is left is a fault of ours)
+        _confess(errors, error)
     sys.exit(0)
 
 
@@ -137,6 +136,18 @@ def _listed_only() -> None:
 
 def _root() -> None:
     """Keep the application a group of commands, however few there are."""
+
+
+def _confess(console: Console, error: Exception) -> NoReturn:
+    """Where a fault of ours happened and what kind of error it is. Its message is kept back: it may hold a value of a
+    student's record.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        frames = [f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in extract_tb(cause.__traceback__)]
+        _say(console, "Fault", "\n".join([type(cause).__name__, *frames]))
+        cause = cause.__cause__ or (None if cause.__suppress_context__ else cause.__context__)
+    sys.exit(_OUR_BUG)
 
 
 def _say(console: Console, title: str, text: str) -> None:

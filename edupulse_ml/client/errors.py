@@ -1,9 +1,10 @@
 """Problems of the API as exceptions of the same families."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import httpx
+from httpx import codes
 
 from edupulse_ml.core.errors import (
     DependencyDownError,
@@ -18,7 +19,7 @@ DEFAULT_RETRY_AFTER_S = 1.0
 
 
 class ServiceError(EduPulseError):
-    """The service failed inside, or answered with something that EduPulse does not say."""
+    """The service failed inside or did not answer in time, or answered with something that EduPulse does not say."""
 
     title = "Service error"
 
@@ -29,15 +30,20 @@ class ServiceUnreachableError(DependencyDownError):
     title = "Service unreachable"
 
 
+_FAMILIES: Final[Mapping[int, type[EduPulseError]]] = {
+    UnauthorizedError.http_status: UnauthorizedError,
+    NotFoundError.http_status: NotFoundError,
+    codes.REQUEST_TIMEOUT: ServiceError,  # of Ray Serve's proxy: nothing was wrong with the request
+}
+
+
 def error_of(response: httpx.Response) -> EduPulseError:
     """The exception for an answer that is not 2xx; it carries the request id, with which operators find the logs."""
     problem = _problem(response)
     message = _message(problem, response)
     status = response.status_code
-    if status == UnauthorizedError.http_status:
-        return UnauthorizedError(message)
-    if status == NotFoundError.http_status:
-        return NotFoundError(message)
+    if status in _FAMILIES:
+        return _FAMILIES[status](message)
     if status == TooManyRequestsError.http_status:
         return TooManyRequestsError(message, retry_after_s=retry_after_s(response) or DEFAULT_RETRY_AFTER_S)
     if status == DependencyDownError.http_status:
@@ -64,6 +70,8 @@ def _problem(response: httpx.Response) -> Mapping[str, Any]:
 
 
 def _message(problem: Mapping[str, Any], response: httpx.Response) -> str:
+    if response.status_code == codes.REQUEST_TIMEOUT:
+        return "The service did not answer in time: `GET /ready` names the server that hangs."
     if not problem:
         return (
             f"The service answered with status {response.status_code} and no explanation: is this EduPulse's address?"

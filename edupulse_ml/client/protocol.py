@@ -4,6 +4,7 @@ import random
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote
@@ -21,12 +22,14 @@ from edupulse_ml.client.results import (
     parse_model,
     parse_scored,
 )
+from edupulse_ml.config.address import read_api_url
 from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.errors import EduPulseError
 from edupulse_ml.security.tokens import read_token
 
 BATCH_SIZE: Final = 100
 """Most students of one request."""
+DEFAULT_BASE_URL: Final = "http://127.0.0.1:8000"
 _RETRIED: Final = frozenset({429, 503})
 
 
@@ -68,8 +71,20 @@ class Call:
 
 
 def resolve_base_url(base_url: str | None) -> str:
-    """`base_url`, else this machine at `EDUPULSE_HTTP_PORT` (8000)."""
-    return base_url or f"http://127.0.0.1:{load_settings().http_port}"
+    """`base_url`, else `EDUPULSE_API_URL`, else the API started from the home folder, else this machine's port 8000."""
+    if base_url:
+        return base_url
+    settings = load_settings()
+    return settings.api_url or read_api_url(settings.home) or DEFAULT_BASE_URL
+
+
+def trusts_environment(base_url: str) -> bool:
+    """Whether proxies of the environment may be used: not for this machine, whose token and ids would leave it."""
+    host = httpx.URL(base_url).host
+    try:
+        return not ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
 
 
 def resolve_token(token: str | None) -> str:

@@ -18,7 +18,8 @@ class EduPulse:
     """EduPulse over HTTP.
 
     Args:
-        base_url: Address of the service; None: this machine, port `EDUPULSE_HTTP_PORT` (8000).
+        base_url: Address of the service; None: `EDUPULSE_API_URL`, else the one that `edupulse up` started from the home
+            folder, else port 8000 of this machine.
         token: Bearer token; None: `EDUPULSE_TOKEN`, else the file `token` of the home folder (`.edupulse`).
         timeout_s: Longest wait for one answer, in seconds.
         retry: When and how often a request is repeated.
@@ -47,6 +48,7 @@ class EduPulse:
             base_url=self._base_url,
             headers=protocol.headers(protocol.resolve_token(token)),
             timeout=timeout_s,
+            trust_env=protocol.trusts_environment(self._base_url),
             transport=transport,
         )
 

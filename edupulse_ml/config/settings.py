@@ -9,9 +9,13 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """EduPulse's settings. Each field is read from `EDUPULSE_<NAME>`; `docs/settings.md` lists them all."""
+    """EduPulse's settings. Each field is read from `EDUPULSE_<NAME>`, an empty variable counting as unset;
+    `docs/settings.md` lists them all.
+    """
 
-    model_config = SettingsConfigDict(env_prefix="EDUPULSE_", frozen=True, extra="forbid", populate_by_name=True)
+    model_config = SettingsConfigDict(
+        env_prefix="EDUPULSE_", env_ignore_empty=True, frozen=True, extra="forbid", populate_by_name=True
+    )
 
     home: Path = Field(default=Path(".edupulse"), description="Folder of the embedded servers, reports and tokens.")
     database_url: str | None = Field(
@@ -43,6 +47,11 @@ class Settings(BaseSettings):
     )
     prediction_cache_ttl_s: int = Field(default=3600, ge=0, description="Seconds that an answer stays cached.")
     token: str | None = Field(default=None, description="Bearer token of the API; unset: read from the home folder.")
+    api_url: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Address of the API that clients ask; unset: the one started from the home folder.",
+    )
     http_port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP API; 0 picks a free one.")
     dashboard_port: int = Field(default=8265, ge=0, le=65535, description="Port of the Ray dashboard.")
     mlflow_port: int = Field(default=5000, ge=0, le=65535, description="Port of the embedded MLflow UI.")

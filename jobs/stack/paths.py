@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edupulse_ml.config.address import api_url_path
+
 _LONGEST_SOCKET_PATH: Final = 103
 """Bytes in `sockaddr_un.sun_path` on the Unix with the least room (macOS), less the closing zero."""
 
@@ -34,6 +36,10 @@ class StackPaths:
     @property
     def token(self) -> Path:
         return self.home / "token"
+
+    @property
+    def api_url(self) -> Path:
+        return api_url_path(self.home)
 
     @property
     def ray_token(self) -> Path:

@@ -31,6 +31,9 @@ ADMIN_ROLE: Final = "postgres"
 APP_ROLE: Final = "edupulse_app"
 _SOCKET_NAME: Final = ".s.PGSQL.5432"
 _BACKEND_EXIT_S: Final = 5.0
+_END_GRACE_S: Final = 30.0
+_NO_RESPONSE: Final = 2
+"""Exit code of `pg_isready`; 1 says that the server refuses connections for now."""
 _START_TIMEOUT_S: Final = 120
 """Enough for crash recovery of a large import on a busy machine."""
 
@@ -65,7 +68,7 @@ def stop_postgres(paths: StackPaths) -> bool:
     with exclusive(paths, NAME):
         pid = _running_pid(paths.postgres_data)
         if pid is not None:
-            end(adopt(NAME, pid, log=server_log(paths)), grace_s=30.0, first_signal=signal.SIGINT)
+            end(adopt(NAME, pid, log=server_log(paths)), grace_s=_END_GRACE_S, first_signal=signal.SIGINT)
         forget(paths, NAME)
         return pid is not None
 
@@ -226,12 +229,16 @@ def _works_in(process: psutil.Process, data: Path) -> bool:
 
 def _wait_until_ready(paths: StackPaths, binaries: Path) -> None:
     command = [str(binaries / "pg_isready"), "-q", "-h", str(socket_folder(paths)), "-d", "postgres", "-U", ADMIN_ROLE]
-    for _ in range(_START_TIMEOUT_S * 5):
-        if subprocess.run(command, check=False).returncode == 0:
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    answer = _NO_RESPONSE
+    while time.monotonic() < deadline and _running_pid(paths.postgres_data) is not None:
+        answer = subprocess.run(command, check=False).returncode
+        if answer == 0:
             return
-        if _running_pid(paths.postgres_data) is None:
-            break
         time.sleep(0.2)
+    pid = _running_pid(paths.postgres_data)
+    if pid is not None and answer == _NO_RESPONSE:  # one that still recovers says so, and is left alone
+        end(adopt(NAME, pid, log=server_log(paths)), grace_s=_END_GRACE_S, first_signal=signal.SIGINT)
     msg = f"PostgreSQL runs but does not answer. The end of {server_log(paths)}:\n{last_lines(server_log(paths))}"
     raise ServerStartError(msg, dependency=NAME)
 

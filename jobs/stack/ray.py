@@ -68,15 +68,6 @@ def read_ray_token(paths: StackPaths) -> str:
     return paths.ray_token.read_text(encoding="utf-8").strip()
 
 
-def client_environment(paths: StackPaths, head: ManagedProcess) -> dict[str, str]:
-    """Variables with which a process on this machine, and the `ray` commands, reach the head."""
-    return {
-        "RAY_ADDRESS": head.url,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(paths.ray_token),
-    }
-
-
 def _ray_settings(paths: StackPaths) -> dict[str, str]:
     read_ray_token(paths)
     return {

@@ -130,13 +130,3 @@ def local_config(document: Mapping[str, Any], *, http_port: int) -> dict[str, An
     local["proxy_location"] = "HeadOnly"
     local["http_options"] = {**local.get("http_options", {}), "host": LOOPBACK, "port": http_port}
     return local
-
-
-def with_model(document: Mapping[str, Any], version: str) -> dict[str, Any]:
-    """`document` with `model` set in every deployment that has a `model` in its user_config: the hot swap."""
-    changed = deepcopy(dict(document))
-    for application in changed["applications"]:
-        for deployment in application.get("deployments", []):
-            if "model" in deployment.get("user_config", {}):
-                deployment["user_config"]["model"] = version
-    return changed

@@ -20,11 +20,9 @@ from jobs.stack.ray import NAME as RAY
 from jobs.stack.ray import ensure_ray, read_ray_token, stop_ray
 from jobs.stack.redis import NAME as REDIS
 from jobs.stack.redis import stop_redis
-from jobs.stack.serve import ServeClient, load_config, local_config, with_model
-from jobs.stack.state import exclusive, load_state, remember
+from jobs.stack.serve import ServeClient, load_config, local_config
+from jobs.stack.state import exclusive, load_state, remember, write_atomically
 from jobs.stack.web import answers
-
-CHAMPION = "champion"
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,9 @@ class RunningStack:
     mlflow_url: str
 
 
-def up(settings: Settings, console: Console, *, model: str = CHAMPION) -> RunningStack:
-    """Start what does not run, leave the rest alone, and serve `model`. Two at once: the second waits, then finds
-    everything running.
+def up(settings: Settings, console: Console) -> RunningStack:
+    """Start what does not run, leave the rest alone, and serve what `serve_config.yaml` says. Two at once: the second
+    waits, then finds everything running. Clients find the API's address in the home folder.
 
     Raises:
         ServerStartError: a server does not start.
@@ -63,7 +61,8 @@ def up(settings: Settings, console: Console, *, model: str = CHAMPION) -> Runnin
         with console.status("Starting Ray ..."):
             head = ensure_ray(paths, dashboard_port=settings.dashboard_port, environment=environment)
         with console.status("Deploying the API on Ray Serve ..."):
-            api_url = _deploy(paths, head, preferred_port=settings.http_port, model=model)
+            api_url = _deploy(paths, head, preferred_port=settings.http_port)
+        write_atomically(paths.api_url, f"{api_url}\n")
     return RunningStack(paths, endpoints, api_url, head.url, mlflow_url)
 
 
@@ -92,6 +91,7 @@ def down(settings: Settings, console: Console) -> None:
         ("PostgreSQL", stop_postgres),
     )
     with exclusive(paths, "up"):
+        paths.api_url.unlink(missing_ok=True)  # another program may listen there soon
         stopped = []
         for title, stop in steps:
             with console.status(f"Stopping {title} ..."):
@@ -139,13 +139,13 @@ def show_status(servers: list[ServerStatus], console: Console) -> None:
     console.print(table)
 
 
-def _deploy(paths: StackPaths, head: ManagedProcess, *, preferred_port: int, model: str) -> str:
+def _deploy(paths: StackPaths, head: ManagedProcess, *, preferred_port: int) -> str:
     ports = dict(head.ports)
     if "http" not in ports:
         ports["http"] = next_free(preferred_port, taken=ports.values())
         remember(paths, replace(head, ports=tuple(ports.items())))
     client = ServeClient(head.url, read_ray_token(paths), paths.ray_sessions / "session_latest" / "logs" / "serve")
-    client.deploy(with_model(local_config(load_config(), http_port=ports["http"]), model))
+    client.deploy(local_config(load_config(), http_port=ports["http"]))
     return _api_url(ports["http"])
 
 

@@ -12,6 +12,7 @@ import uvicorn
 from nbclient import NotebookClient
 
 from deployments.ingress.api import create_api
+from edupulse_ml.config.address import api_url_path
 from edupulse_ml.security.tokens import write_token_file
 from tests.fakes.serving import TOKEN, LocalServing
 
@@ -43,8 +44,9 @@ def test_the_notebook_runs(port: int, tmp_path: Path, monkeypatch: pytest.Monkey
     rows += [f"{name},2021-09-06," for name in ("S0", "S1", "S2", "S3", "NEW", "gone")]
     (district / "enrollments.csv").write_text("\n".join(rows))
     monkeypatch.setenv("EDUPULSE_HOME", str(tmp_path))
-    monkeypatch.setenv("EDUPULSE_HTTP_PORT", str(port))
-    monkeypatch.delenv("EDUPULSE_TOKEN", raising=False)
+    api_url_path(tmp_path).write_text(f"http://127.0.0.1:{port}\n")
+    for variable in ("EDUPULSE_TOKEN", "EDUPULSE_API_URL"):
+        monkeypatch.delenv(variable, raising=False)
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     assert all(not cell.get("outputs") for cell in notebook.cells), "the notebook is stored without outputs"
     NotebookClient(notebook, timeout=60, kernel_name="python3").execute(cwd=tmp_path)

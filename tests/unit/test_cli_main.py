@@ -4,6 +4,7 @@ import subprocess
 import sys
 import types
 
+import pydantic
 import pytest
 import typer
 
@@ -79,16 +80,40 @@ def test_an_expected_error_is_a_sentence_and_its_exit_code(job, capsys, error: E
     assert "Traceback" not in shown
 
 
-def test_a_fault_of_ours_shows_a_traceback_without_values(job, capsys) -> None:
+def test_a_fault_of_ours_shows_where_and_what_kind_but_no_value(job, capsys) -> None:
     def fail() -> None:
-        student_name = "Ada"  # noqa: F841
-        raise RuntimeError("boom")
+        try:
+            int("Ada")
+        except ValueError as error:
+            raise RuntimeError("cannot read Ada") from error
 
     job(fail)
     assert run(["job"]) == 70
     shown = capsys.readouterr().err
-    assert "boom" in shown
-    assert "locals" not in shown
+    assert "RuntimeError" in shown
+    assert "ValueError" in shown
+    assert "in fail" in shown
+    assert "test_cli_main.py:" in shown
+    assert "Ada" not in shown
+
+
+def test_a_fault_in_a_model_of_ours_shows_no_value_either(job, capsys) -> None:
+    class Row(pydantic.BaseModel):
+        score: float
+
+    job(lambda: Row.model_validate({"score": "Ada"}))
+    assert run(["job"]) == 70
+    shown = capsys.readouterr().err
+    assert "ValidationError" in shown
+    assert "Ada" not in shown
+
+
+def test_an_empty_variable_counts_as_unset(monkeypatch) -> None:
+    for name in ("EDUPULSE_REDIS_URL", "EDUPULSE_TOKEN", "MLFLOW_TRACKING_URI", "EDUPULSE_HTTP_PORT"):
+        monkeypatch.setenv(name, "")
+    settings = load_settings()
+    assert (settings.redis_url, settings.token, settings.mlflow_tracking_uri) == (None, None, None)
+    assert settings.http_port == 8000
 
 
 def test_an_interrupt_exits_as_the_shell_expects(job) -> None:

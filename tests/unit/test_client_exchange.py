@@ -5,7 +5,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from edupulse_ml.client import EduPulse, RetryPolicy, ServiceError, ServiceUnreachableError
+from edupulse_ml.client import AsyncEduPulse, EduPulse, RetryPolicy, ServiceError, ServiceUnreachableError
+from edupulse_ml.config.address import api_url_path
 from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.security.tokens import TokenMissingError, write_token_file
 
@@ -123,15 +124,46 @@ def test_the_token_comes_from_the_argument_the_environment_or_the_home_folder(
     assert sent("given") == "Bearer given"
 
 
-def test_the_address_is_this_machine_unless_told_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_is_the_argument_the_setting_the_home_folders_or_port_8000(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def asked(base_url: str | None) -> str:
         script = Script(ok())
         with EduPulse(base_url, token="t", transport=httpx.MockTransport(script)) as client:
             client.current_model()
         return str(script.requests[0].url)
 
-    monkeypatch.delenv("EDUPULSE_HTTP_PORT", raising=False)
+    monkeypatch.setenv("EDUPULSE_HOME", str(tmp_path))
+    monkeypatch.delenv("EDUPULSE_API_URL", raising=False)
+    monkeypatch.setenv("EDUPULSE_HTTP_PORT", "0")
     assert asked(None) == "http://127.0.0.1:8000/api/v1/models/current"
-    monkeypatch.setenv("EDUPULSE_HTTP_PORT", "8123")
+    api_url_path(tmp_path).write_text("http://127.0.0.1:8123\n")
     assert asked(None) == "http://127.0.0.1:8123/api/v1/models/current"
+    monkeypatch.setenv("EDUPULSE_API_URL", "https://district.example")
+    assert asked(None) == "https://district.example/api/v1/models/current"
     assert asked("https://school.example/edupulse/") == "https://school.example/edupulse/api/v1/models/current"
+
+
+@pytest.mark.parametrize(
+    ("base_url", "direct"),
+    [
+        ("http://127.0.0.1:8000", True),
+        ("http://127.9.9.9", True),
+        ("http://localhost:8000", True),
+        ("http://[::1]:8000", True),
+        ("https://school.example", False),
+        ("http://10.0.0.1", False),
+    ],
+)
+def test_a_proxy_is_never_asked_for_this_machine(base_url: str, direct: bool) -> None:
+    with EduPulse(base_url, token="t") as client:
+        assert client._http.trust_env is not direct
+    assert AsyncEduPulse(base_url, token="t")._http.trust_env is not direct
+
+
+def test_a_proxy_that_gave_up_waiting_is_no_fault_of_the_request() -> None:
+    late = httpx.Response(408, text="Request timed out after 10s.")
+    script = Script(late)
+    with script.client() as client, pytest.raises(ServiceError, match="did not answer in time"):
+        client.predict("S1")
+    assert len(script.requests) == 1, "it may have been audited"

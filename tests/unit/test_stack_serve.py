@@ -8,7 +8,7 @@ import pytest
 
 from edupulse_ml.core.errors import InvalidInputError
 from jobs.stack import serve
-from jobs.stack.serve import DeployFailedError, ServeClient, load_config, local_config, with_model
+from jobs.stack.serve import DeployFailedError, ServeClient, load_config, local_config
 
 DOCUMENT = {
     "proxy_location": "EveryNode",
@@ -27,12 +27,6 @@ def test_local_config_listens_on_the_loopback_address_only() -> None:
     assert local["http_options"] == {"host": "127.0.0.1", "port": 8123, "request_timeout_s": 10}
     assert local["proxy_location"] == "HeadOnly"
     assert DOCUMENT["http_options"]["port"] == 8000
-
-
-def test_with_model_changes_only_deployments_that_have_a_model() -> None:
-    changed = with_model(DOCUMENT, "7")["applications"][0]["deployments"]
-    assert changed == [{"name": "RiskModel", "user_config": {"model": "7"}}, {"name": "Gateway"}]
-    assert DOCUMENT["applications"][0]["deployments"][0]["user_config"] == {"model": "champion"}
 
 
 @pytest.mark.parametrize("text", [None, "applications: [", "applications: []", "just text"])

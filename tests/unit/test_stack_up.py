@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from edupulse_ml.config.address import read_api_url
 from edupulse_ml.config.settings import Settings
 from jobs.stack import ray, up
 from jobs.stack.embedded import Endpoints
 from jobs.stack.paths import StackPaths
 from jobs.stack.processes import MARKER, ManagedProcess
+from jobs.stack.serve import load_config
 from jobs.stack.state import load_state, remember
 
 HEAD = ManagedProcess(
@@ -83,10 +85,26 @@ def test_the_api_keeps_its_port_while_ray_runs(servers: Recorder, monkeypatch: p
     assert up.up(settings, Console(quiet=True)).api_url == first.api_url
 
 
-def test_a_named_version_is_served(servers: Recorder) -> None:
-    up.up(Settings(home=servers.home), Console(quiet=True), model="7")
-    deployments = servers.deployed[0]["applications"][0]["deployments"]
-    assert [d["user_config"]["model"] for d in deployments if "user_config" in d] == ["7"]
+def test_a_model_pinned_in_the_file_stays_pinned(servers: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = load_config()
+    for deployment in document["applications"][0]["deployments"]:
+        if "user_config" in deployment:
+            deployment["user_config"]["model"] = "7"
+    monkeypatch.setattr(up, "load_config", lambda: document)
+    up.up(Settings(home=servers.home), Console(quiet=True))
+    assert servers.deployed[0]["applications"] == document["applications"]
+
+
+def test_clients_find_the_api_in_the_home_folder_until_it_is_stopped(
+    servers: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = Settings(home=servers.home)
+    stack = up.up(settings, Console(quiet=True))
+    assert read_api_url(servers.home) == stack.api_url == "http://127.0.0.1:8001"
+    for stop in ("stop_ray", "stop_mlflow", "stop_redis", "stop_postgres"):
+        monkeypatch.setattr(up, stop, lambda _: False)
+    up.down(settings, Console(quiet=True))
+    assert read_api_url(servers.home) is None
 
 
 def test_a_database_of_the_users_own_is_not_migrated(servers: Recorder) -> None:
@@ -117,9 +135,6 @@ def test_rays_token_is_made_once_and_private(tmp_path: Path) -> None:
     assert len(token) == 64
     assert ray.read_ray_token(paths) == token
     assert paths.ray_token.stat().st_mode & 0o777 == 0o600
-    environment = ray.client_environment(paths, HEAD)
-    assert environment["RAY_ADDRESS"] == HEAD.url
-    assert token not in environment.values()
 
 
 def test_nothing_to_stop_creates_nothing(tmp_path: Path) -> None:
