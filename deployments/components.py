@@ -1,10 +1,14 @@
 """What replicas are made of. `StandardComponents` is the real thing; tests bind the same graph over other parts."""
 
-from collections.abc import Awaitable, Callable
+import logging
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
+
+import ray
 
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
@@ -13,6 +17,7 @@ from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import DistrictId, ModelVersion
 from edupulse_ml.core.ports import AnswerCache, FeatureStore, PredictionStore, RecordReader
+from edupulse_ml.telemetry.logs import configure_logs
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,10 @@ class Stores:
 class Components(Protocol):
     """Makes the parts of a replica, on the replica. Must be picklable, so it holds nothing open."""
 
+    def configure_logs(self) -> None:
+        """Called first: what a replica logs is structured, and masked."""
+        ...
+
     def config(self, args: AppArgs) -> ServingConfig: ...
 
     def token_sha256(self, args: AppArgs) -> str: ...
@@ -49,6 +58,11 @@ class Components(Protocol):
 
 class StandardComponents:
     """PostgreSQL, Redis, MLflow, and the features of this release."""
+
+    def configure_logs(self) -> None:
+        settings = load_settings()
+        configure_logs(level=settings.log_level, log_format=settings.log_format, stream=sys.stderr)
+        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells every request
 
     def config(self, args: AppArgs) -> ServingConfig:
         return complete(args, load_settings())
@@ -104,7 +118,9 @@ class StandardComponents:
 
 @dataclass(frozen=True)
 class RegistryModels:
-    """Models of the registry: ONNX Runtime on a CPU, torch on a GPU. `threads` bounds one forward on a CPU."""
+    """Models of the registry: ONNX Runtime on a CPU, torch on a GPU. `device` `auto` takes a GPU only where Ray granted
+    one to this replica. `threads` bounds one forward on a CPU.
+    """
 
     tracking_uri: str
     district: DistrictId
@@ -133,7 +149,8 @@ class RegistryModels:
         from edupulse_ml.explain.explanation import explain_batch
         from edupulse_ml.models.artifact import ModelArtifact
 
-        on_gpu = self.device == "cuda" or (self.device == "auto" and torch.cuda.is_available())
+        granted = self.device == "auto" and bool(_granted_gpus())
+        on_gpu = self.device == "cuda" or (granted and torch.cuda.is_available())
         if not on_gpu:
             torch.set_num_threads(self.threads)
         artifact = ModelArtifact.load(
@@ -148,3 +165,10 @@ class RegistryModels:
             score=artifact.score,
             explain=partial(explain_batch, ExplainableArtifact(artifact)),
         )
+
+
+def _granted_gpus() -> Sequence[str]:
+    """The GPUs that Ray granted to this process. The machine may have others, which belong to somebody else."""
+    if not ray.is_initialized():
+        return ()
+    return ray.get_runtime_context().get_accelerator_ids().get("GPU", ())

@@ -5,7 +5,7 @@ from ray import serve
 from deployments.components import Components
 from deployments.messages import FetchedWindows, FetchRequest, HopFailure
 from deployments.metrics import FetcherMetrics
-from deployments.moments import DistrictZone
+from deployments.moments import DistrictZone, read_zone
 from deployments.settings import AppArgs
 from deployments.windows import WindowFetcher, WindowSources
 from edupulse_ml.core.errors import DependencyDownError
@@ -19,8 +19,9 @@ class FeatureFetcher:
     async def __init__(  # pyright: ignore[reportGeneralTypeIssues] - Serve awaits constructors
         self, args: AppArgs, components: Components
     ) -> None:
+        components.configure_logs()
         config = components.config(args)
-        stores = await components.open_stores(config, components.clock())
+        self._stores = stores = await components.open_stores(config, components.clock())
         self._fetcher = WindowFetcher(
             WindowSources(
                 reader=stores.reader,
@@ -41,3 +42,16 @@ class FeatureFetcher:
             return await self._fetcher.fetch_many(request)
         except DependencyDownError as error:
             return HopFailure(str(error), error.dependency)
+
+    async def ping(self) -> HopFailure | None:
+        """None if PostgreSQL answers and holds the district."""
+        try:
+            await self._stores.ping()
+            await read_zone(self._stores.reader)
+        except DependencyDownError as error:
+            return HopFailure(str(error), error.dependency)
+        return None
+
+    async def __del__(self) -> None:  # Serve awaits it when it stops the replica
+        if stores := self.__dict__.get("_stores"):
+            await stores.close()

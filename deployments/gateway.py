@@ -32,9 +32,10 @@ class Gateway:
         fetcher: DeploymentHandle[Any],
         model: DeploymentHandle[Any],
     ) -> None:
+        components.configure_logs()
         config = components.config(args)
         clock = components.clock()
-        stores = await components.open_stores(config, clock)
+        self._stores = stores = await components.open_stores(config, clock)
         pipeline = HandlePipeline(fetcher=fetcher, model=model)
         scoring = ScoringService(
             pipeline=pipeline,
@@ -55,7 +56,9 @@ class Gateway:
         )
         self._services = Services(
             scoring=scoring,
-            readiness=ReplicaReadiness(database=stores.ping, cache=stores.cache.ping, served=pipeline.served),
+            readiness=ReplicaReadiness(
+                database=stores.ping, cache=stores.cache.ping, fetcher=pipeline.ping_fetcher, served=pipeline.served
+            ),
             metrics=ClusterMetrics(node_agents),
             token_sha256=components.token_sha256(args),
             version=version("edupulse"),
@@ -63,3 +66,7 @@ class Gateway:
 
     def __serve_build_asgi_app__(self) -> Api:
         return create_api(self._services)
+
+    async def __del__(self) -> None:  # Serve awaits it when it stops the replica
+        if stores := self.__dict__.get("_stores"):
+            await stores.close()

@@ -4,11 +4,13 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from edupulse_ml.core.errors import InvalidInputError
+from edupulse_ml.core.errors import DependencyDownError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ports import RecordReader
 
 EARLIEST: Final = date(1990, 1, 1)
 """No record file holds an earlier school year."""
+DISTRICT: Final = "district"
+"""Name under which a missing district is reported."""
 
 
 class AsOfError(InvalidInputError):
@@ -53,8 +55,25 @@ def _require_recent(day: date) -> None:
         raise AsOfError(msg)
 
 
+class DistrictUnavailableError(DependencyDownError):
+    """The database does not hold the district that this process works for; no question can be answered."""
+
+
+async def read_zone(reader: RecordReader) -> ZoneInfo:
+    """The zone in which the district's days begin.
+
+    Raises:
+        DistrictUnavailableError: the database does not hold the district.
+        DependencyDownError: PostgreSQL does not answer.
+    """
+    try:
+        return ZoneInfo((await reader.district()).timezone)
+    except NotFoundError as error:
+        raise DistrictUnavailableError(str(error), dependency=DISTRICT) from error
+
+
 class DistrictZone:
-    """The district's zone, read from the store once."""
+    """The district's zone, read from the store once; raises as `read_zone` does."""
 
     def __init__(self, reader: RecordReader) -> None:
         self._reader = reader
@@ -62,5 +81,5 @@ class DistrictZone:
 
     async def __call__(self) -> ZoneInfo:
         if self._zone is None:
-            self._zone = ZoneInfo((await self._reader.district()).timezone)
+            self._zone = await read_zone(self._reader)
         return self._zone

@@ -25,6 +25,7 @@ class RiskModel:
     """
 
     def __init__(self, args: AppArgs, components: Components) -> None:
+        components.configure_logs()
         config = components.config(args)
         self._poll_s = args.model_poll_s
         self._slot = ModelSlot(

@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -191,6 +192,7 @@ class LocalPipeline:
     error: Exception | None = None
     delay_s: float = 0.0
     served_delay_s: float = 0.0
+    fetcher_error: Exception | None = None
 
     async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents:
         self.requests.append((request, tuple(with_reasons)))
@@ -201,6 +203,10 @@ class LocalPipeline:
         if live is None:
             raise HopFailure("No model is served.", "model registry").error()
         return score_windows(live, await self.fetcher.fetch_many(request), with_reasons=with_reasons)
+
+    async def ping_fetcher(self) -> None:
+        if self.fetcher_error is not None:
+            raise self.fetcher_error
 
     async def served(self) -> ServedModel:
         self.served_calls += 1
@@ -286,7 +292,11 @@ class LocalServing:
         return Services(
             scoring=self.scoring,
             readiness=ReplicaReadiness(
-                database=self.district.ping, cache=self.district.cache.ping, served=self.pipeline.served, timeout_s=0.5
+                database=self.district.ping,
+                cache=self.district.cache.ping,
+                fetcher=self.pipeline.ping_fetcher,
+                served=self.pipeline.served,
+                timeout_s=0.5,
             ),
             metrics=Metrics(),
             token_sha256=hash_token(TOKEN),
@@ -308,6 +318,9 @@ class FakeComponents:
     def __init__(self, champion_file: Path) -> None:
         self._champion_file = champion_file
 
+    def configure_logs(self) -> None:
+        self._note("logs-configured")
+
     def config(self, args: AppArgs) -> ServingConfig:
         return ServingConfig(args, self._champion_file.parent, "", "", "", "demo", 3600, CONTRACT)
 
@@ -316,9 +329,11 @@ class FakeComponents:
 
     async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
         district = FakeDistrict()
-        return Stores(
-            district.reader, district.features, district.predictions, district.cache, district.ping, district.ping
-        )
+
+        async def close() -> None:
+            self._note("closed")
+
+        return Stores(district.reader, district.features, district.predictions, district.cache, district.ping, close)
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
         return lambda records, week: student_block(0.7)
@@ -328,6 +343,10 @@ class FakeComponents:
 
     def clock(self) -> Clock:
         return FixedClock(NOW)
+
+    def _note(self, what: str) -> None:
+        """A file per replica that tells the test what happened there."""
+        (self._champion_file.parent / f"{what}-{os.getpid()}").touch()
 
 
 class FileChampion:

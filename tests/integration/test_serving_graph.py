@@ -73,7 +73,9 @@ def small(document: dict[str, Any], *, home: Path, port: int) -> dict[str, Any]:
     for deployment in application["deployments"]:
         deployment["ray_actor_options"]["num_cpus"] = 0.1
         deployment["autoscaling_config"]["max_replicas"] = 1
-        deployment["graceful_shutdown_timeout_s"] = 1
+        deployment["graceful_shutdown_timeout_s"] = (
+            6  # Serve looks for open requests every 2 s before it closes a replica
+        )
     return changed
 
 
@@ -139,6 +141,7 @@ def test_1_without_a_champion_the_service_is_up_and_says_what_is_missing(served:
     ready = served.client.get("/ready")
     assert ready.status_code == 503
     assert ready.json()["missing"] == ["model registry"]
+    assert len(list(served.home.glob("logs-configured-*"))) == 3, "one per replica"
     assert "edupulse train" in served.predict("S1").json()["detail"]
 
 
@@ -247,4 +250,5 @@ def test_9_the_real_parts_come_up_without_any_server_and_name_them(served: Serve
         return {"postgresql", "redis", "model registry"} <= set(missing)
 
     served.wait_for(names_all, timeout_s=90)
+    served.wait_for(lambda: len(list(served.home.glob("closed-*"))) == 2)  # gateway and fetcher of the fakes
     assert served.predict("S1").status_code == 503

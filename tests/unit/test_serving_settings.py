@@ -199,7 +199,9 @@ def test_readiness_bounds_a_server_that_hangs_and_survives_one_that_breaks() -> 
     async def served() -> ServedModel:
         return ServedModel("champion", ModelVersion("1"), "p", "f", None, None)
 
-    readiness = ReplicaReadiness(database=hangs, cache=breaks, served=served, timeout_s=0.05)
+    async def answers() -> None: ...
+
+    readiness = ReplicaReadiness(database=hangs, cache=breaks, fetcher=answers, served=served, timeout_s=0.05)
     missing = asyncio.run(readiness.missing())
     assert [item.name for item in missing] == ["postgresql", "redis"]
     assert "0.05 seconds" in missing[0].message
