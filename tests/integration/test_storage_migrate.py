@@ -86,7 +86,7 @@ def test_a_role_that_owns_tables_is_no_application_role(postgres):
 
 
 def test_a_running_import_does_not_stop_a_migration(database_urls):
-    with psycopg.connect(database_urls.app_url) as importing:
+    with psycopg.connect(database_urls.app_url, autocommit=True) as importing:
         importing.execute("CREATE TEMP TABLE stage (name text)")
         assert _migrate(database_urls.admin_url) == []
 
