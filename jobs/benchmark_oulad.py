@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from features.compute import compute_features
 from numpy.typing import NDArray
 
 from edupulse_ml.connectors.oulad import load_oulad
@@ -24,6 +23,7 @@ from edupulse_ml.evaluation.splits import Split, split_by_cohort
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, Progress, RiskModel, TrainingData, labelled_rows
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions, fit_rivals, train_champion
+from features.compute import compute_features
 
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
