@@ -79,7 +79,10 @@ class StandardComponents:
 
         district_id = DistrictId(config.district)
         database = Database(
-            config.database_url, district_id=district_id, max_connections=config.args.database_connections
+            config.database_url,
+            district_id=district_id,
+            max_connections=config.args.database_connections,
+            statement_timeout_s=config.args.answer_timeout_s,  # nobody waits for a longer one
         )
         await database.open()
         cache = RedisAnswerCache(config.redis_url, district_id=district_id, clock=clock)

@@ -1,14 +1,17 @@
 """Requests and answers of the HTTP API."""
 
+import re
 from datetime import date, datetime
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic_core import PydanticCustomError
 
 from deployments.ingress.problems import Problem
 from edupulse_ml.core.predictions import Category, InsufficientData, Prediction, Reason
+from edupulse_ml.core.tables import MAX_TEXT_LENGTH
 
-MAX_STUDENT_ID_LENGTH: Final = 128
+MAX_STUDENT_ID_LENGTH: Final = MAX_TEXT_LENGTH
 STUDENT_ID_PATTERN: Final = r"^[^\x00-\x1f\x7f]+$"
 MAX_BATCH: Final = 100
 MAX_HISTORY: Final = 500
@@ -16,8 +19,28 @@ MAX_HISTORY: Final = 500
 StudentIdText = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_STUDENT_ID_LENGTH, pattern=STUDENT_ID_PATTERN)
 ]
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})", re.ASCII)
+_NOT_A_MOMENT: Final = "Give a date (YYYY-MM-DD) or a moment with a time zone (2026-03-02T08:00:00Z)"
+
+
+def _date_or_moment(value: object) -> object:
+    """Reads only what cannot be mistaken: numbers are no moments, and a time without a zone is none either."""
+    if value is None or isinstance(value, date):
+        return value
+    try:
+        if isinstance(value, str) and _DATE.fullmatch(value):
+            return date.fromisoformat(value)
+        if isinstance(value, str) and _MOMENT.fullmatch(value):
+            return datetime.fromisoformat(value.upper())
+    except ValueError:
+        pass  # its message would repeat the value
+    raise PydanticCustomError("as_of", _NOT_A_MOMENT)
+
+
 AsOf = Annotated[
     AwareDatetime | date | None,
+    BeforeValidator(_date_or_moment),
     Field(
         description="Score with what was known then: a moment with a time zone, or a date (the end of that day in the "
         "district's zone). Left out: now.",

@@ -17,12 +17,10 @@ from edupulse_ml.connectors.arrow_compute import pc
 from edupulse_ml.connectors.rejects import masked
 from edupulse_ml.connectors.schemas import ARROW_TYPES
 from edupulse_ml.connectors.zones import local_to_utc_us
-from edupulse_ml.core.tables import Column, ColumnKind
+from edupulse_ml.core.tables import MAX_TEXT_LENGTH, Column, ColumnKind
 
 EARLIEST_DATE: Final = date(1990, 1, 1)
 EARLIEST_BIRTH: Final = date(1900, 1, 1)
-MAX_TEXT_LENGTH: Final = 200
-"""Characters. Far above any identifier, far below what an index row can hold."""
 FUTURE_DAYS: Final = 731
 """A date more than two years ahead is a typing error, also for a calendar or a planned due date."""
 

@@ -9,6 +9,9 @@ from typing import Final, Literal
 
 ColumnKind = Literal["text", "date", "moment", "boolean", "integer", "number"]
 
+MAX_TEXT_LENGTH: Final = 200
+"""Most characters of a text column, ids included. Far above any identifier, far below what an index row can hold."""
+
 ATTENDANCE_STATUSES: Final = (
     "present",
     "absent_excused",

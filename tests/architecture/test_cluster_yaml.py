@@ -9,6 +9,9 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from deployments.settings import AppArgs, SettingMissingError, complete
+from edupulse_ml.config.settings import Settings
+
 CONFIG = Path(__file__).parents[2] / "cluster.yaml"
 
 
@@ -48,7 +51,7 @@ def test_every_node_starts_with_the_same_environment(cluster: dict[str, Any]) ->
 
     head, worker = cluster["head_start_ray_commands"][-1], cluster["worker_start_ray_commands"][-1]
     assert exports(head) == exports(worker)
-    assert "RAY_AUTH_MODE=token" in head
+    assert "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/edupulse/ray-token" in head, "no token, no start"
     assert ". /etc/edupulse/environment" in head
 
 
@@ -56,3 +59,14 @@ def test_no_secret_is_in_the_file() -> None:
     text = CONFIG.read_text()
     assert "postgresql://" not in text
     assert "EDUPULSE_TOKEN=" not in text
+
+
+def test_the_comment_names_every_variable_that_a_replica_cannot_do_without() -> None:
+    comment = "".join(line for line in CONFIG.read_text().splitlines() if line.startswith("#"))
+    needed = {"EDUPULSE_TOKEN"}
+    for given in ({}, {"database_url": "x"}, {"database_url": "x", "redis_url": "x"}):
+        with pytest.raises(SettingMissingError) as error:
+            complete(AppArgs(**given), Settings.model_construct())
+        needed.add(str(error.value).split(" ", 1)[0])
+    assert len(needed) == 4
+    assert all(name in comment for name in needed)

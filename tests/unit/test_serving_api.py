@@ -6,12 +6,14 @@ import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from deployments.ingress.api import create_api
 from deployments.ingress.middleware import MAX_BODY_BYTES
 from edupulse_ml.core.errors import ConflictError, DependencyDownError, TooManyRequestsError
+from edupulse_ml.core.tables import MAX_TEXT_LENGTH
 from tests.fakes.serving import REASON, TOKEN, FakeModels, LocalServing
 
 with warnings.catch_warnings():
@@ -90,7 +92,7 @@ def test_an_unknown_student_is_404_and_is_not_echoed(client: TestClient) -> None
 
 
 def test_a_batch_answers_in_order_and_one_problem_fails_nobody_else(client: TestClient) -> None:
-    ids = ["S2", "nobody", "NEW", "bad\nid", "x" * 129, "", "S0", "S2"]
+    ids = ["S2", "nobody", "NEW", "bad\nid", "x" * 201, "", "S0", "S2"]
     response = client.post("/api/v1/predict/batch", json={"student_ids": ids})
     assert response.status_code == 200, response.text
     results = response.json()["results"]
@@ -126,7 +128,7 @@ def test_a_batch_of_100_is_one_call(serving: LocalServing, client: TestClient) -
     [
         ({}, "body.student_id"),
         ({"student_id": ""}, "body.student_id"),
-        ({"student_id": "x" * 129}, "body.student_id"),
+        ({"student_id": "x" * 201}, "body.student_id"),
         ({"student_id": "a\u0000b"}, "body.student_id"),
         ({"student_id": 7}, "body.student_id"),
         ({"student_id": "S0", "as_of": "yesterday"}, "body.as_of"),
@@ -314,3 +316,46 @@ def test_the_docs_describe_answers_and_problems(client: TestClient) -> None:
     schemas = document["components"]["schemas"]
     assert schemas["PredictRequest"]["properties"]["student_id"]["examples"]
     assert "support" in schemas["PredictionOut"]["properties"]["category"]["description"]
+
+
+@pytest.mark.parametrize(
+    "as_of",
+    [
+        "2022-02-23T00:00:00",
+        "2022-02-23 10:00",
+        "20220223",
+        "2022-2-3",
+        "2022-W08-3",
+        "2022-02-30",
+        "2022-02-23T25:00:00Z",
+        "1645574400",
+        1645574400,
+        0,
+        1.5,
+        True,
+        "",
+        "2022-02-23Z",
+        "\u0662022-02-23",
+    ],
+)
+def test_as_of_takes_nothing_that_could_mean_another_moment(client: TestClient, as_of: object) -> None:
+    body = problem(client.post("/api/v1/predict", json={"student_id": "S0", "as_of": as_of}), 422)
+    (error,) = body["errors"]
+    assert error["location"] == "body.as_of"
+    assert error["message"].startswith("Give a date (YYYY-MM-DD) or a moment with a time zone")
+
+
+@pytest.mark.parametrize("as_of", ["2022-02-23T10:00Z", "2022-02-23 10:00:00.5+0100", "2022-02-23t10:00:00z", None])
+def test_as_of_takes_every_moment_with_a_zone(client: TestClient, as_of: str | None) -> None:
+    assert client.post("/api/v1/predict", json={"student_id": "S0", "as_of": as_of}).status_code == 200
+
+
+def test_every_id_that_can_be_imported_can_be_asked_about(client: TestClient) -> None:
+    longest = "\U0001f600" * MAX_TEXT_LENGTH
+    problem(client.post("/api/v1/predict", json={"student_id": longest}), 404)
+    problem(client.post("/api/v1/predict", json={"student_id": longest + "x"}), 422)
+    problem(client.get(f"/api/v1/predict/history/{quote(longest)}"), 404)
+    escaped = json.dumps({"student_ids": [longest] * 100}).encode()
+    assert client.post(
+        "/api/v1/predict/batch", content=escaped, headers={"Content-Type": "application/json"}
+    ).is_success
