@@ -7,9 +7,13 @@ from deployments.messages import FetchedWindows, FetchRequest, HopFailure
 from deployments.metrics import FetcherMetrics
 from deployments.moments import DistrictZone, read_zone
 from deployments.settings import AppArgs
+from deployments.time_limit import TimeLimit, Waiting
 from deployments.windows import WindowFetcher, WindowSources
 from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
+
+PING_TIMEOUT_S = 4.0
+"""Less than the gateway's patience, so that it hears which server hangs."""
 
 
 @serve.deployment(name="FeatureFetcher")
@@ -22,6 +26,7 @@ class FeatureFetcher:
         components.configure_logs()
         config = components.config(args)
         self._stores = stores = await components.open_stores(config, components.clock())
+        self._ping_limit = TimeLimit(PING_TIMEOUT_S)
         self._fetcher = WindowFetcher(
             WindowSources(
                 reader=stores.reader,
@@ -44,13 +49,16 @@ class FeatureFetcher:
             return HopFailure(str(error), error.dependency)
 
     async def ping(self) -> HopFailure | None:
-        """None if PostgreSQL answers and holds the district."""
+        """None if PostgreSQL answers in time and holds the district."""
         try:
-            await self._stores.ping()
-            await read_zone(self._stores.reader)
+            await self._ping_limit.run(self._read_district(), Waiting("postgresql"))
         except DependencyDownError as error:
             return HopFailure(str(error), error.dependency)
         return None
+
+    async def _read_district(self) -> None:
+        await self._stores.ping()
+        await read_zone(self._stores.reader)
 
     async def __del__(self) -> None:  # Serve awaits it when it stops the replica
         if stores := self.__dict__.get("_stores"):

@@ -63,6 +63,7 @@ class Fetcher:
         self.district = FakeDistrict()
         monkeypatch.setattr("tests.fakes.serving.FakeDistrict", lambda: self.district)
         monkeypatch.setattr("deployments.feature_fetcher.FetcherMetrics", lambda: None)
+        monkeypatch.setattr("deployments.feature_fetcher.PING_TIMEOUT_S", 0.05)
         kind: Any = FeatureFetcher.func_or_class
         silent = type("Silent", (kind,), {"__del__": lambda _: None})  # nobody awaits the real one here
         self.replica = silent.__new__(silent)
@@ -82,6 +83,11 @@ def test_the_fetcher_answers_a_ping_only_where_it_reads_the_district(tmp_path: P
     with monkeypatch.context() as patch:
         patch.setattr(fetcher.district.reader, "district", nothing)
         assert fetcher.ping() == HopFailure("District demo does not exist in this database.", "district")
+    with monkeypatch.context() as patch:
+        patch.setattr(fetcher.district.reader, "district", lambda: asyncio.sleep(30))
+        failure = fetcher.ping()
+        assert failure is not None
+        assert failure.dependency == "postgresql"
     fetcher.district.take_postgresql_down()
     assert fetcher.ping() == HopFailure("postgresql did not answer", "postgresql")
 
