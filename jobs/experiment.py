@@ -17,6 +17,7 @@ from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, W
 from edupulse_ml.evaluation.outcomes import COUNT_DAY, COUNT_MONTH, eligible_steps, outcomes_from_exits
 from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
 from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_school_year
+from edupulse_ml.models.labels import labelled_steps
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
 
 Int32 = NDArray[np.int32]
@@ -25,6 +26,8 @@ Predict = Callable[[SequenceBatch], Mapping[str, NDArray[np.float64]]]
 
 CHAMPION: Final = "gru"
 _ROWS_PER_RUN: Final = 8192
+_ENOUGH_LEAVERS: Final = 100
+"""With fewer students who leave, a calibration curve, and the epoch at which training stops, are chosen by chance."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +46,9 @@ class History:
 class Experiment:
     """What is learned from and what is judged.
 
-    `calibration` holds the later year of people that training never saw, `held_out` their earlier years, for questions
-    that reach beyond what the later year can answer. `test_outcomes` are as known now, the others as known at the
+    `calibration` holds the later year of people that training never saw, and in a small district, where that year has
+    fewer than 100 of them leaving, their earlier years too. `held_out` holds their earlier years, for questions that
+    reach beyond what the later year can answer. `test_outcomes` are as known now, the others as known at the
     first test cutoff.
     """
 
@@ -93,9 +97,12 @@ def set_up(history: History, *, test_year: int, tasks: Sequence[Task], window_we
     def part(within: Bool, outcomes: Outcomes) -> TrainingData:
         return TrainingData(block, outcomes, eligible_steps(block, outcomes, within=within))
 
+    calibration = part(split.calibrate, known_before)
+    if _students_with_event(calibration, tasks[0]) < _ENOUGH_LEAVERS:
+        calibration = part(split.calibrate | split.held_out, known_before)
     return Experiment(
         train=part(split.train, known_before),
-        calibration=part(split.calibrate, known_before),
+        calibration=calibration,
         held_out=part(split.held_out, known_before),
         test=part(split.test, known_now),
         returning=part(split.returning, known_now),
@@ -176,6 +183,11 @@ def _outcomes(history: History, as_of_day: int) -> Outcomes:
     return outcomes_from_exits(
         history.exits, as_of_day=as_of_day, n_students=history.block.n_students, completers_never_leave=True
     )
+
+
+def _students_with_event(data: TrainingData, task: Task) -> int:
+    steps = labelled_steps(data, tasks=[task])
+    return len(np.unique(steps.student[steps.labels[task.name] == 1]))
 
 
 def _landmarks(data: TrainingData) -> tuple[Int32, Int32]:

@@ -20,11 +20,11 @@ from edupulse_ml.core.outcomes import HAZARD_EDGES_DAYS, N_HAZARDS, Task
 class RiskNetConfig:
     """Shape of a `RiskNet`. `hidden` is per modality, `attention` over all heads and a multiple of `heads`."""
 
-    hidden: int = 64
-    attention: int = 64
+    hidden: int = 32
+    attention: int = 32
     heads: int = 4
-    fusion: int = 128
-    dropout: float = 0.2
+    fusion: int = 64
+    dropout: float = 0.3
     modality_dropout: float = 0.1
 
     def as_dict(self) -> dict[str, int | float]:

@@ -18,8 +18,8 @@ class TrainingOptions:
     epochs: int = 50
     patience: int = 8
     batch_size: int = 256
-    learning_rate: float = 2e-3
-    weight_decay: float = 1e-2
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.1
     gradient_norm: float = 1.0
     ema_decay: float = 0.999
     network: RiskNetConfig = field(default_factory=RiskNetConfig)
