@@ -12,10 +12,12 @@ from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.errors import EduPulseError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.rivals.boosted import Boosted
+from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from jobs.experiment import CHAMPION, Experiment, History, default_tasks, judge, latest_test_year, set_up
@@ -23,7 +25,7 @@ from jobs.fitting import FittedModels, RayWorkers, fit_all
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
-from jobs.reporting import SPLIT_SEED, TEST_YEAR, record_run, run_tags, show_report
+from jobs.reporting import SPLIT_SEED, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
 from jobs.tracking import Tracking
 from jobs.wiring import JobContext, connected_to_ray, open_context
@@ -90,13 +92,26 @@ async def train_model(
         InvalidInputError: the records do not span the three school years needed.
     """
     async with open_context(settings, clock=clock) as context:
-        await materialise_pending(context, as_of=clock.now(), console=console)
-        with progress_bars(console) as bars:
-            reading = bars.add_task("reading student-weeks", total=1.0)
-            history = await load_history(
-                context, as_of=clock.now(), on_share=lambda share: bars.update(reading, completed=share)
-            )
-        return await asyncio.to_thread(_fit_and_register, context, history, request, console)
+        runs = TrainingJobRepository(context.database, clock=clock)
+        job_id = await runs.start(kind="train", parameters=request.training.as_parameters())
+        try:
+            trained = await _train(context, request, console)
+        except BaseException as error:
+            # Only our own sentences are free of student data; of anything else the kind of error is kept.
+            told = str(error) if isinstance(error, EduPulseError) else type(error).__name__
+            await runs.fail(job_id, error=told)
+            raise
+        await runs.succeed(job_id, model_version=trained.version, summary=headline_metrics(trained.report))
+        return trained
+
+
+async def _train(context: JobContext, request: TrainingRequest, console: Console) -> TrainedVersion:
+    now = context.clock.now()
+    await materialise_pending(context, as_of=now, console=console)
+    with progress_bars(console) as bars:
+        reading = bars.add_task("reading student-weeks", total=1.0)
+        history = await load_history(context, as_of=now, on_share=lambda share: bars.update(reading, completed=share))
+    return await asyncio.to_thread(_fit_and_register, context, history, request, console)
 
 
 def _fit_and_register(

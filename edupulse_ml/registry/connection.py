@@ -10,8 +10,9 @@ from edupulse_ml.core.errors import ConflictError, DependencyDownError, NotFound
 # MLflow reads these when it is imported. A district's machine sends no usage data anywhere.
 set_environment_default("MLFLOW_DISABLE_TELEMETRY", "true")
 set_environment_default("GIT_PYTHON_REFRESH", "quiet")
+set_environment_default("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 
-from mlflow import MlflowClient  # noqa: E402  (after the two settings above)
+from mlflow import MlflowClient  # noqa: E402  (after the settings above)
 from mlflow.exceptions import MlflowException, RestException  # noqa: E402
 from sqlalchemy.exc import SQLAlchemyError  # noqa: E402
 
