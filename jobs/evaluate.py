@@ -83,7 +83,7 @@ def _judge(context: JobContext, history: History, *, version: ModelVersion | Non
     seed = int(artifact.metadata[SPLIT_SEED])
     experiment = set_up(
         history,
-        test_year=int(artifact.metadata[TEST_YEAR]),
+        test_year=int(artifact.metadata[TEST_YEAR]) if artifact.metadata[TEST_YEAR] else None,
         tasks=default_tasks(artifact.task),
         window_weeks=artifact.contract.window_weeks,
         seed=seed,

@@ -16,7 +16,7 @@ from edupulse_ml.core.weeks import day_from_number, day_number
 from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, WeeklyScores, evaluate_models
 from edupulse_ml.evaluation.outcomes import COUNT_DAY, COUNT_MONTH, eligible_steps, outcomes_from_exits
 from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
-from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_school_year
+from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_person, split_by_school_year
 from edupulse_ml.models.labels import labelled_steps
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
 
@@ -83,14 +83,19 @@ def latest_test_year(history: History) -> int:
     return settled[-1]
 
 
-def set_up(history: History, *, test_year: int, tasks: Sequence[Task], window_weeks: int, seed: int) -> Experiment:
-    """Split by school year and by person (science.md 4.1).
+def set_up(
+    history: History, *, test_year: int | None, tasks: Sequence[Task], window_weeks: int, seed: int
+) -> Experiment:
+    """Split by school year and by person (science.md 4.1); `test_year` None: by person only.
 
     Raises:
         InvalidInputError: fewer than three school years lead up to `test_year`.
     """
     block = history.block
-    split = split_by_school_year(block, history.person_ids, test_year=test_year, seed=seed)
+    if test_year is None:
+        split = split_by_person(block, history.person_ids, known_day=history.known_day, seed=seed)
+    else:
+        split = split_by_school_year(block, history.person_ids, test_year=test_year, seed=seed)
     known_before = _outcomes(history, split.label_cutoff_day)
     known_now = _outcomes(history, history.known_day)
 

@@ -33,12 +33,13 @@ from jobs.wiring import JobContext, connected_to_ray, open_context
 
 @dataclass(frozen=True)
 class TrainingRequest:
-    """What a training run is asked for. `test_year` None: the latest settled school year. `workers` None: train in this
-    process.
+    """What a training run is asked for. `test_year` None: the latest settled school year. `by_person`: split by person
+    only. `workers` None: train in this process.
     """
 
     training: TrainingOptions
     test_year: int | None = None
+    by_person: bool = False
     workers: RayWorkers | None = None
     replicates: int = 1000
     promote: bool = True
@@ -49,6 +50,9 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     test_year: Annotated[
         int | None, typer.Option(help="School year to test on, by its starting year; default: the latest settled one.")
     ] = None,
+    by_person: Annotated[
+        bool, typer.Option("--by-person", help="Split by person only, where there are fewer than three school years.")
+    ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process.")] = 0,
@@ -69,7 +73,7 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     ray_workers = (
         RayWorkers(workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name) if workers else None
     )
-    request = TrainingRequest(training, test_year, ray_workers, replicates, promote)
+    request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote)
     trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     show_report(trained.report, console)
 
@@ -119,7 +123,7 @@ def _fit_and_register(
 ) -> TrainedVersion:
     settings, training = context.settings, request.training
     started = context.clock.now()
-    test_year = latest_test_year(history) if request.test_year is None else request.test_year
+    test_year = None if request.by_person else request.test_year or latest_test_year(history)
     experiment = set_up(
         history,
         test_year=test_year,
@@ -127,7 +131,7 @@ def _fit_and_register(
         window_weeks=training.window_weeks,
         seed=training.seed,
     )
-    tags = run_tags(settings, experiment) | {TEST_YEAR: str(test_year), SPLIT_SEED: str(training.seed)}
+    tags = run_tags(settings, experiment) | {TEST_YEAR: str(test_year or ""), SPLIT_SEED: str(training.seed)}
     options = ChampionOptions(
         training=training,
         objective_discipline_only=settings.objective_discipline_only,

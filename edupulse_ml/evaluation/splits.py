@@ -124,6 +124,43 @@ def _draw_roles(
     return np.minimum((drawn[:, None] >= cumulative).sum(axis=1), 2).astype(np.int8)
 
 
+def split_by_person(
+    block: FeatureBlock,
+    person_ids: Sequence[str],
+    *,
+    known_day: int,
+    seed: int,
+    shares: PersonShares = PersonShares(),
+) -> Split:
+    """Other people in the same years, for records that do not span three school years. Not a test on a later cohort:
+    what changes from year to year goes unnoticed, and the description says so.
+
+    Raises:
+        InvalidInputError: the ids do not match the block, or one of the three has no student-week.
+    """
+    _require_ids(person_ids, block.n_students)
+    real = block.week != PAD
+    cumulative = np.cumsum(shares.as_array())
+    role = np.minimum((person_fractions(person_ids, seed=seed)[:, None] >= cumulative).sum(axis=1), 2)
+    train, calibrate, test = (real & (role == wanted)[:, None] for wanted in range(3))
+    if not (train.any() and calibrate.any() and test.any()):
+        msg = "There are too few people with records to train, calibrate and test on different ones: import more."
+        raise InvalidInputError(msg)
+    nobody = np.zeros_like(real)
+    return Split(
+        train=train,
+        calibrate=calibrate,
+        test=test,
+        held_out=nobody,
+        returning=nobody,
+        label_cutoff_day=known_day,
+        description=(
+            "Trained, calibrated and tested on different people in the same years; not on a later cohort, so the "
+            "figures are kinder than those of a new year."
+        ),
+    )
+
+
 def split_by_cohort(
     block: FeatureBlock,
     cohort: Sequence[str],

@@ -17,7 +17,13 @@ from edupulse_ml.core.weeks import NEVER, day_from_number
 from edupulse_ml.evaluation import metrics
 from edupulse_ml.evaluation.bootstrap import BOOTSTRAPPED, WeightedRanking, cluster_weights
 from edupulse_ml.evaluation.outcomes import CODES_SETTLED_ON_COUNT_DAY, next_count_day, outcomes_from_exits
-from edupulse_ml.evaluation.splits import monthly_landmarks, person_fractions, split_by_cohort, split_by_school_year
+from edupulse_ml.evaluation.splits import (
+    monthly_landmarks,
+    person_fractions,
+    split_by_cohort,
+    split_by_person,
+    split_by_school_year,
+)
 
 scored_rows = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6)), min_size=1, max_size=60)
 
@@ -202,6 +208,15 @@ def test_whether_somebody_is_seen_again_does_not_choose_the_split() -> None:
         learned = part.any(axis=1)
         assert learned[:4000].mean() == pytest.approx(share, abs=0.03)
         assert learned[4000:].mean() == pytest.approx(share, abs=0.03)
+
+
+def test_a_split_by_person_keeps_people_apart_in_the_same_years() -> None:
+    block = block_of_years([[2021, 2022]] * 3000)
+    ids = [f"p{i // 2}" for i in range(3000)]
+    split = split_by_person(block, ids, known_day=30_000, seed=1)
+    members = [set(np.asarray(ids)[part.any(axis=1)]) for part in (split.train, split.calibrate, split.test)]
+    assert [len(people) / 1500 for people in members] == pytest.approx([0.6, 0.15, 0.25], abs=0.04)
+    assert len(set.union(*members)) == sum(len(people) for people in members) == 1500
 
 
 def test_the_hash_knows_people_not_positions() -> None:
