@@ -45,7 +45,7 @@ class DemoPlan:
 
 def demo(
     *,
-    students: Annotated[int, typer.Option(min=200, help="Students enrolled at the start of each year.")] = 3000,
+    students: Annotated[int, typer.Option(min=200, help="Students enrolled at the start of each year.")] = 4000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the district and of the training.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
     replicates: Annotated[int, typer.Option(min=10, help="Resamplings of students for the intervals.")] = 300,

@@ -16,7 +16,7 @@ class TrainingOptions:
 
     window_weeks: int = 20
     epochs: int = 50
-    patience: int = 8
+    patience: int = 6
     batch_size: int = 256
     learning_rate: float = 1e-3
     weight_decay: float = 0.1
