@@ -1,5 +1,6 @@
 """From a batch of windows to verified, worded reasons."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -13,7 +14,7 @@ from edupulse_ml.core.predictions import Reason
 from edupulse_ml.core.sequences import Int32, SequenceBatch
 from edupulse_ml.explain.attributions import RiskLogit, integrated_gradients
 from edupulse_ml.explain.concepts import CONCEPTS, by_concept
-from edupulse_ml.explain.verification import Candidate, verify
+from edupulse_ml.explain.verification import Candidate, verify, verify_together
 from edupulse_ml.explain.wording import Fact, fact_denominator, sentence
 
 MAX_REASONS: Final = 3
@@ -69,15 +70,15 @@ def explain_batch(
 ) -> list[Explanation]:
     """One explanation per example, in order.
 
-    A reason is the largest signed attribution of a concept that can be worded and that one occlusion confirms; fewer
-    are returned where fewer hold.
+    A reason is the largest signed attribution of a concept that can be worded and that occlusion confirms, by itself or
+    together with the other reasons shown; fewer are returned where fewer hold.
     """
     z_BTF = torch.from_numpy(np.ascontiguousarray(model.standardise(batch)))
     risk_logit = model.risk_logit(batch)
     attribution = integrated_gradients(risk_logit, z_BTF)
     effects = by_concept(attribution)
     candidates = _candidates(model, batch, attribution, effects, wanted=(max_reasons, max_protective))
-    held = verify(risk_logit, z_BTF, [worded.candidate for worded in candidates])
+    held = _held(risk_logit, z_BTF, candidates, max_reasons=max_reasons)
     dropped = int(len(candidates) - held.sum())
     if dropped:
         _log.info("explanation_unverified", dropped=dropped, candidates=len(candidates))
@@ -91,6 +92,29 @@ def explain_batch(
         Explanation(tuple(raising[:max_reasons]), tuple(lowering[:max_protective]), timelines[row])
         for row, (raising, lowering) in enumerate(shown)
     ]
+
+
+def _held(
+    risk_logit: RiskLogit, z_BTF: torch.Tensor, candidates: Sequence[_Worded], *, max_reasons: int
+) -> NDArray[np.bool_]:
+    """[len(candidates)] which may be shown: those that hold by themselves; where none of a student's reasons does, the
+    largest of the right direction, if they hold together.
+    """
+    verdicts = verify(risk_logit, z_BTF, [worded.candidate for worded in candidates])
+    held = verdicts.holds.copy()
+    raising: dict[int, list[int]] = {}
+    for position, worded in enumerate(candidates):
+        if worded.candidate.effect > 0:
+            raising.setdefault(worded.candidate.student, []).append(position)
+    groups = []
+    for positions in raising.values():
+        right = [position for position in positions if verdicts.right_direction[position]][:max_reasons]
+        if len(right) > 1 and not held[positions].any():
+            groups.append(right)
+    together = verify_together(risk_logit, z_BTF, [[candidates[i].candidate for i in group] for group in groups])
+    for group, holds in zip(groups, together, strict=True):
+        held[group] = holds
+    return held
 
 
 def _reason(worded: _Worded) -> Reason:

@@ -46,7 +46,7 @@ class GruRiskModel:
         seed: int,
         progress: Progress,
     ) -> None:
-        """Train, stopped by the validation loss; its student-weeks are those labelled for `risk_score`, or the first task.
+        """Train, stopped by the validation ROC-AUC of `risk_score`, or of the first task where that is not asked.
 
         Raises:
             NotEnoughDataError: fewer than 1,000 students with 20 weeks (unless `allow_small`), or no event.

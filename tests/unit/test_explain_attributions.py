@@ -9,7 +9,7 @@ from edupulse_ml.core.contract import FEATURES
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.explain.attributions import RiskLogit, integrated_gradients
 from edupulse_ml.explain.concepts import CONCEPTS, by_concept
-from edupulse_ml.explain.verification import Candidate, verify
+from edupulse_ml.explain.verification import Candidate, verify, verify_together
 from edupulse_ml.models.gru import interval_logit
 
 N_STUDENTS, N_STEPS, N_FEATURES = 6, 8, len(FEATURES)
@@ -73,8 +73,10 @@ def test_a_wrong_claim_is_not_verified(network: torch.nn.Module, z_BTF: torch.Te
         effect = float(effects[student, concept])
         true_claims.append(Candidate(student, concept, effect))
         false_claims.append(Candidate(student, concept, -effect))
-    assert verify(risk_logit, z_BTF, true_claims).mean() >= 0.8
-    assert not verify(risk_logit, z_BTF, false_claims).any()
+    assert verify(risk_logit, z_BTF, true_claims).holds.mean() >= 0.8
+    wrong = verify(risk_logit, z_BTF, false_claims)
+    assert not wrong.holds.any()
+    assert not wrong.right_direction[verify(risk_logit, z_BTF, true_claims).holds].any()
 
 
 def test_all_candidates_are_verified_in_one_forward_pass(network: torch.nn.Module, z_BTF: torch.Tensor) -> None:
@@ -88,3 +90,18 @@ def test_all_candidates_are_verified_in_one_forward_pass(network: torch.nn.Modul
     candidates = [Candidate(student, concept, 1.0) for student in (1, 4) for concept in range(len(CONCEPTS))]
     verify(counted, z_BTF, candidates)
     assert calls == [2 + len(candidates)]
+
+
+def test_concepts_that_stand_in_for_one_another_hold_together() -> None:
+    def saturated(z_RTF: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        return 3 * torch.tanh(z_RTF[:, :, [c.positions[0] for c in CONCEPTS[:3]]].sum(dim=(1, 2)))
+
+    z_BTF = torch.zeros(1, 1, N_FEATURES)
+    z_BTF[0, 0, [c.positions[0] for c in CONCEPTS[:3]]] = 2.0
+    claims = [Candidate(0, concept, 1.0) for concept in range(3)]
+    alone = verify(saturated, z_BTF, claims)
+    assert not alone.holds.any()
+    assert alone.right_direction.all()
+    assert verify_together(saturated, z_BTF, [claims]).tolist() == [True]
+    exaggerated = [Candidate(0, concept, 2.5) for concept in range(3)]
+    assert verify_together(saturated, z_BTF, [exaggerated]).tolist() == [False]

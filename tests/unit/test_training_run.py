@@ -169,8 +169,8 @@ def test_a_checkpoint_holds_the_result(prepared, tmp_path):
 
 
 def test_training_stops_when_validation_no_longer_improves(prepared, monkeypatch):
-    losses = iter([0.3, 0.2, 0.25, 0.21, 0.22, 0.1])
-    monkeypatch.setattr("edupulse_ml.training.run.validate", lambda *_, **__: ValidationMetrics(next(losses), 0.1, 0.5))
+    areas = iter([0.7, 0.8, 0.75, 0.79, 0.78, 0.9])
+    monkeypatch.setattr("edupulse_ml.training.run.validate", lambda *_, **__: ValidationMetrics(0.1, 0.2, next(areas)))
     run = TrainingRun(prepared, replace(OPTIONS, epochs=50, patience=3), task=risk_task())
     weights = []
     while not run.finished:
