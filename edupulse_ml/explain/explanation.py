@@ -78,7 +78,7 @@ def explain_batch(
     attribution = integrated_gradients(risk_logit, z_BTF)
     effects = by_concept(attribution)
     candidates = _candidates(model, batch, attribution, effects, wanted=(max_reasons, max_protective))
-    held = _held(risk_logit, z_BTF, candidates, max_reasons=max_reasons)
+    held = _held(risk_logit, z_BTF, candidates)
     dropped = int(len(candidates) - held.sum())
     if dropped:
         _log.info("explanation_unverified", dropped=dropped, candidates=len(candidates))
@@ -94,11 +94,9 @@ def explain_batch(
     ]
 
 
-def _held(
-    risk_logit: RiskLogit, z_BTF: torch.Tensor, candidates: Sequence[_Worded], *, max_reasons: int
-) -> NDArray[np.bool_]:
-    """[len(candidates)] which may be shown: those that hold by themselves; where none of a student's reasons does, the
-    largest of the right direction, if they hold together.
+def _held(risk_logit: RiskLogit, z_BTF: torch.Tensor, candidates: Sequence[_Worded]) -> NDArray[np.bool_]:
+    """[len(candidates)] which may be shown: those that hold by themselves; where none of a student's reasons does, those
+    of the right direction, if they hold together.
     """
     verdicts = verify(risk_logit, z_BTF, [worded.candidate for worded in candidates])
     held = verdicts.holds.copy()
@@ -108,7 +106,7 @@ def _held(
             raising.setdefault(worded.candidate.student, []).append(position)
     groups = []
     for positions in raising.values():
-        right = [position for position in positions if verdicts.right_direction[position]][:max_reasons]
+        right = [position for position in positions if verdicts.right_direction[position]]
         if len(right) > 1 and not held[positions].any():
             groups.append(right)
     together = verify_together(risk_logit, z_BTF, [[candidates[i].candidate for i in group] for group in groups])
