@@ -1,6 +1,5 @@
 """The report in a terminal: the champion beside its rivals, one table per task."""
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -48,9 +47,8 @@ def task_table(report: EvaluationReport, *, task: TaskInWords, landmark: str = P
     table = Table(
         title=f"{task.name}: {question(task)} ({landmark}: {counted})",
         title_justify="left",
-        box=SIMPLE_HEAD,
+        box=None,
         padding=(0, 0, 0, 1),
-        show_edge=False,
     )
     table.add_column("Model", min_width=_MODEL_WIDTH)
     for heading in _HEADINGS:
