@@ -14,6 +14,7 @@ import pytest
 from edupulse_ml.client import EduPulse, ScoredStudent
 
 EDUPULSE = Path(sys.executable).parent / "edupulse"
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "client.ipynb"
 STUDENTS = 400
 
 
@@ -40,6 +41,16 @@ class Newcomer:
             f"{arguments}: exit {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         )
         return done.stdout
+
+    def execute_notebook(self, notebook: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(EDUPULSE.parent / "jupyter-execute"), str(notebook), "--output", str(self.folder / "executed")],
+            env=self._environment | {"EDUPULSE_HOME": str(self.folder / ".edupulse")},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
 
     @property
     def token(self) -> str:
@@ -80,6 +91,12 @@ def test_the_demo_ends_with_students_reasons_rivals_and_urls(demo: str, newcomer
     # A network trained for two epochs may have no reason that can be verified; those it has are sentences.
     assert answer.reasons is not None
     assert all("typical for grade" in reason.text for reason in answer.reasons)
+
+
+@pytest.mark.timeout(300)
+def test_the_notebook_runs_against_the_demo(demo: str, newcomer: Newcomer) -> None:
+    done = newcomer.execute_notebook(NOTEBOOK)
+    assert done.returncode == 0, done.stderr[-4000:]
 
 
 @pytest.mark.timeout(600)
