@@ -9,6 +9,7 @@ from edupulse_ml.core.contract import FEATURES
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.explain.attributions import RiskLogit, integrated_gradients
 from edupulse_ml.explain.concepts import CONCEPTS, by_concept
+from edupulse_ml.explain.explanation import _held, _Worded
 from edupulse_ml.explain.verification import Candidate, verify, verify_together
 from edupulse_ml.models.gru import interval_logit
 
@@ -105,3 +106,16 @@ def test_concepts_that_stand_in_for_one_another_hold_together() -> None:
     assert verify_together(saturated, z_BTF, [claims]).tolist() == [True]
     exaggerated = [Candidate(0, concept, 2.5) for concept in range(3)]
     assert verify_together(saturated, z_BTF, [exaggerated]).tolist() == [False]
+
+
+def test_a_saturated_student_is_shown_what_holds_together_and_nothing_of_the_wrong_direction() -> None:
+    first = [concept.positions[0] for concept in CONCEPTS[:4]]
+
+    def saturated(z_RTF: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+        z_R4 = z_RTF[:, :, first].sum(dim=1)
+        return 3 * torch.tanh(z_R4[:, :3].sum(dim=1)) - 0.1 * z_R4[:, 3]
+
+    z_BTF = torch.zeros(1, 1, N_FEATURES)
+    z_BTF[0, 0, first] = 2.0
+    worded = [_Worded(Candidate(0, concept, 1.0), "text") for concept in range(4)]
+    assert _held(saturated, z_BTF, worded).tolist() == [True, True, True, False]
