@@ -4,13 +4,17 @@ A hop answers with a value also when it fails (`HopFailure`): exceptions would c
 and with a traceback in the logs of every hop.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edupulse_ml.core.errors import ContractMismatchError, DependencyDownError, EduPulseError
 from edupulse_ml.core.ids import ModelVersion, StudentId
-from edupulse_ml.core.predictions import AttentionWeek, Category, Coverage, InsufficientData, Prediction, Reason
+from edupulse_ml.core.predictions import Coverage, InsufficientData, Prediction, Reason
 from edupulse_ml.core.sequences import SequenceBatch
 
 MODEL_REGISTRY = "model registry"
@@ -83,23 +87,36 @@ class HopFailure:
 
 
 @dataclass(frozen=True)
-class StudentScore:
-    """The model's answer about one found student. Reasons are None when they were not asked for."""
+class Explanation:
+    """What raises and what lowers one student's risk."""
 
-    risk_score: float
-    risk_60plus: float
-    category: Category
-    attention_weeks: tuple[AttentionWeek, ...]
-    reasons: tuple[Reason, ...] | None = None
-    protective_factors: tuple[Reason, ...] | None = None
+    reasons: tuple[Reason, ...]
+    protective_factors: tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class ModelScores:
+    """The model's answers about B found students, as arrays: one pickled block instead of B objects.
+
+    `categories` [B] are positions in `CATEGORIES`. `attention_week` [B, K] holds the Mondays' day numbers of the
+    weeks with the greatest weight, heaviest first, and `PAD` where the window has fewer; `attention_weight` [B, K].
+    `explanations` names the rows whose reasons were asked for.
+    """
+
+    risk_score: NDArray[np.float64]
+    risk_60plus: NDArray[np.float64]
+    categories: NDArray[np.int8]
+    attention_week: NDArray[np.int32]
+    attention_weight: NDArray[np.float32]
+    explanations: Mapping[int, Explanation]
 
 
 @dataclass(frozen=True)
 class ScoredStudents:
-    """`students` as fetched, one per id asked for; `scores` has one entry per found student, in the same order."""
+    """`students` as fetched, one per id asked for; `scores` has one row per found student, in the same order."""
 
     students: tuple[FetchedStudent, ...]
-    scores: tuple[StudentScore, ...]
+    scores: ModelScores
     model_version: ModelVersion
     policy_version: str
 

@@ -41,8 +41,8 @@ class GatewayMetrics:
         self._seconds = metrics.Histogram("edupulse_batch_seconds", "Seconds per joined batch.", boundaries=_SECONDS)
         self._questions = metrics.Histogram("edupulse_batch_questions", "Questions per joined batch.", _SIZES)
 
-    def answered(self, *, status: str, cached: bool) -> None:
-        self._answers.inc(tags={"status": status, "cached": str(cached).lower()})
+    def answered(self, answers: int, *, status: str, cached: bool) -> None:
+        self._answers.inc(answers, tags={"status": status, "cached": str(cached).lower()})
 
     def batch_done(self, *, questions: int, seconds: float) -> None:
         self._questions.observe(questions)

@@ -4,24 +4,24 @@ Knows neither Ray nor a web framework: the hops, the store, the cache and the cl
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date
 from time import perf_counter
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
 from deployments.answers import encode_prediction
 from deployments.asked import Asked, answer_slot, as_asked, distinct_questions, usable_answer
+from deployments.batch_answers import batch_answers
 from deployments.coalescer import Coalescer
 from deployments.messages import (
     Answer,
-    FetchedStudent,
     FetchRequest,
     Question,
     ScoredStudents,
     ServedModel,
-    StudentScore,
     UnknownStudent,
 )
 from deployments.model_watch import ModelWatch
@@ -30,8 +30,7 @@ from deployments.time_limit import TimeLimit, Waiting
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.ids import PredictionId, StudentId
 from edupulse_ml.core.ports import AnswerCache, CacheRead, CacheWrite, PredictionStore
-from edupulse_ml.core.predictions import InsufficientData, Prediction
-from edupulse_ml.core.weeks import day_from_number
+from edupulse_ml.core.predictions import Prediction
 
 AUDIT_ACTION = "predict"
 HISTORY_ACTION = "history"
@@ -50,7 +49,7 @@ class RiskPipeline(Protocol):
 class ScoringMetrics(Protocol):
     """Counts and durations of the scoring service; labels never hold student data."""
 
-    def answered(self, *, status: str, cached: bool) -> None: ...
+    def answered(self, answers: int, *, status: str, cached: bool) -> None: ...
 
     def batch_done(self, *, questions: int, seconds: float) -> None: ...
 
@@ -198,8 +197,9 @@ class ScoringService:
         waiting.dependency = _REDIS
         await self._remember([(item, read) for item, read in missing], fresh)
         answers = [as_asked(known[item.key], item.question) for item in asked]
-        for item, answer in zip(asked, answers, strict=True):
-            self._metrics.answered(status=answer.status, cached=item.key in cached)
+        counts = Counter((answer.status, item.key in cached) for item, answer in zip(asked, answers, strict=True))
+        for (status, is_cached), answered in counts.items():
+            self._metrics.answered(answered, status=status, cached=is_cached)
         self._metrics.batch_done(questions=len(asked), seconds=perf_counter() - started)
         return answers
 
@@ -210,45 +210,11 @@ class ScoringService:
         return {key: answer for part in parts for key, answer in part.items()}
 
     async def _score_day(self, group: Sequence[Asked]) -> dict[tuple[StudentId, date], Answer]:
-        as_of = group[0].as_of
-        request = FetchRequest(tuple(item.question.student_id for item in group), as_of)
+        request = FetchRequest(tuple(item.question.student_id for item in group), group[0].as_of)
         wanted = [item.question.include_reasons for item in group]
         scored = await self._pipeline.score(request, with_reasons=wanted)
-        scores = iter(scored.scores)
-        return {
-            item.key: self._answer(item.question.student_id, as_of, fetched, scored, scores)
-            for item, fetched in zip(group, scored.students, strict=True)
-        }
-
-    def _answer(
-        self,
-        student_id: StudentId,
-        as_of: datetime,
-        fetched: FetchedStudent,
-        scored: ScoredStudents,
-        scores: Iterator[StudentScore],
-    ) -> Answer:
-        if fetched.status == "unknown_student":
-            return UnknownStudent(student_id)
-        if fetched.status == "insufficient" or fetched.feature_week is None or fetched.coverage is None:
-            return InsufficientData(student_id, as_of, fetched.missing, fetched.coverage)
-        score = next(scores)
-        return Prediction(
-            prediction_id=self._new_id(),
-            student_id=student_id,
-            as_of=as_of,
-            created_at=self._clock.now(),
-            feature_week=day_from_number(fetched.feature_week),
-            model_version=scored.model_version,
-            policy_version=scored.policy_version,
-            risk_score=score.risk_score,
-            risk_60plus=score.risk_60plus,
-            category=score.category,
-            coverage=fetched.coverage,
-            reasons=score.reasons,
-            protective_factors=score.protective_factors,
-            attention_weeks=score.attention_weeks,
-        )
+        answers = batch_answers(request, scored, new_id=self._new_id, created_at=self._clock.now())
+        return {item.key: answer for item, answer in zip(group, answers, strict=True)}
 
     async def _save(self, asked: Sequence[Asked], known: Mapping[tuple[StudentId, date], Answer]) -> None:
         """Store and audit every answer that is about to leave, cached ones too; the store keeps a prediction once."""

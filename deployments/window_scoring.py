@@ -1,17 +1,15 @@
 """One batched forward over fetched windows, with reasons where they were asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deployments.messages import FetchedWindows, ScoredStudents, StudentScore
-from deployments.model_slot import Explained, LiveModel, LoadedModel
+from deployments.messages import Explanation, FetchedWindows, ModelScores, ScoredStudents
+from deployments.model_slot import LiveModel, LoadedModel
 from edupulse_ml.core.errors import ContractMismatchError
-from edupulse_ml.core.predictions import AttentionWeek
-from edupulse_ml.core.sequences import Int32
-from edupulse_ml.core.weeks import day_from_number
+from edupulse_ml.core.sequences import PAD, Int32, SequenceBatch
 
 ATTENTION_WEEKS: Final = 3
 """Weeks shown; more would read like a list of reasons."""
@@ -27,32 +25,46 @@ def score_windows(live: LiveModel, fetched: FetchedWindows, *, with_reasons: Seq
     if fetched.contract_fingerprint != model.contract.fingerprint:
         msg = "The feature fetcher and the model follow different feature contracts: deploy both from one release."
         raise ContractMismatchError(msg)
-    wanted = np.asarray(
-        [ask for ask, student in zip(with_reasons, fetched.students, strict=True) if student.status == "found"],
-        dtype=np.bool_,
-    )
-    scores = tuple(_scores(model, fetched, wanted)) if len(wanted) else ()
+    wanted = [ask for ask, student in zip(with_reasons, fetched.students, strict=True) if student.status == "found"]
+    scores = _scores(model, fetched.batch, wanted=np.asarray(wanted, dtype=np.bool_)) if wanted else _NO_SCORES
     return ScoredStudents(fetched.students, scores, live.version, model.policy.version)
 
 
-def _scores(model: LoadedModel, fetched: FetchedWindows, wanted: NDArray[np.bool_]) -> Iterator[StudentScore]:
-    batch, length = fetched.batch, fetched.batch.length
+def _scores(model: LoadedModel, batch: SequenceBatch, *, wanted: NDArray[np.bool_]) -> ModelScores:
     scores = model.score(batch)
-    explained: Iterator[Explained] = iter(model.explain(batch.select(wanted)) if wanted.any() else ())
-    for row in range(batch.n_examples):
-        reasons = next(explained) if wanted[row] else None
-        risk_score = float(scores.risk_score[row])
-        yield StudentScore(
-            risk_score=risk_score,
-            risk_60plus=float(scores.risk_60plus[row]),
-            category=model.policy.categorise(risk_score),
-            attention_weeks=_attention_weeks(batch.week[row], scores.attention[row], int(length[row])),
-            reasons=reasons.reasons if reasons else None,
-            protective_factors=reasons.protective_factors if reasons else None,
-        )
+    week, weight = _attention(batch.week, scores.attention, batch.length)
+    return ModelScores(
+        risk_score=np.asarray(scores.risk_score, dtype=np.float64),
+        risk_60plus=np.asarray(scores.risk_60plus, dtype=np.float64),
+        categories=model.policy.positions(scores.risk_score),
+        attention_week=week,
+        attention_weight=weight,
+        explanations=_explanations(model, batch, wanted) if wanted.any() else {},
+    )
 
 
-def _attention_weeks(week: Int32, attention: NDArray[np.floating], length: int) -> tuple[AttentionWeek, ...]:
-    """The weeks with the greatest weight, heaviest first."""
-    order = np.argsort(-attention[:length], kind="stable")[:ATTENTION_WEEKS]
-    return tuple(AttentionWeek(day_from_number(int(week[t])), float(attention[t])) for t in order)
+def _explanations(model: LoadedModel, batch: SequenceBatch, wanted: NDArray[np.bool_]) -> Mapping[int, Explanation]:
+    rows = np.flatnonzero(wanted).tolist()
+    explained = model.explain(batch if wanted.all() else batch.select(wanted))
+    return {row: Explanation(item.reasons, item.protective_factors) for row, item in zip(rows, explained, strict=True)}
+
+
+def _attention(
+    week: Int32, attention: NDArray[np.floating], length: NDArray[np.integer]
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Weeks and weights of the steps with the greatest weight, heaviest first; the earlier week wins a tie."""
+    real = np.arange(week.shape[1]) < length[:, None]
+    order = np.argsort(np.where(real, -attention, np.inf), axis=1, kind="stable")[:, :ATTENTION_WEEKS]
+    shown = np.take_along_axis(real, order, axis=1)
+    weeks = np.where(shown, np.take_along_axis(week, order, axis=1), PAD).astype(np.int32)
+    return weeks, np.take_along_axis(attention, order, axis=1).astype(np.float32)
+
+
+_NO_SCORES: Final = ModelScores(
+    risk_score=np.empty(0),
+    risk_60plus=np.empty(0),
+    categories=np.empty(0, np.int8),
+    attention_week=np.empty((0, ATTENTION_WEEKS), np.int32),
+    attention_weight=np.empty((0, ATTENTION_WEEKS), np.float32),
+    explanations={},
+)

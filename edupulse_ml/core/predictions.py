@@ -4,6 +4,9 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
 
 Category = Literal["low", "moderate", "high", "critical"]
@@ -27,6 +30,11 @@ class CategoryPolicy:
         if risk_score >= self.moderate_from:
             return "moderate"
         return "low"
+
+    def positions(self, risk_score: NDArray[np.floating]) -> NDArray[np.int8]:
+        """The categories of many scores as positions in `CATEGORIES`."""
+        bounds = np.asarray((self.moderate_from, self.high_from, self.critical_from))
+        return np.searchsorted(bounds, risk_score, side="right").astype(np.int8)
 
 
 @dataclass(frozen=True)

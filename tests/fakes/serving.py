@@ -164,8 +164,8 @@ class CountingMetrics:
     swaps: list[str] = field(default_factory=list)
     states: list[tuple[str | None, bool]] = field(default_factory=list)
 
-    def answered(self, *, status: str, cached: bool) -> None:
-        self.answers.append((status, cached))
+    def answered(self, answers: int, *, status: str, cached: bool) -> None:
+        self.answers.extend([(status, cached)] * answers)
 
     def batch_done(self, *, questions: int, seconds: float) -> None:
         assert seconds >= 0

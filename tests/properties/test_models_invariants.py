@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from edupulse_ml.core.contract import FEATURE_INDEX, FEATURES
+from edupulse_ml.core.predictions import CATEGORIES
 from edupulse_ml.models.calibration import fit_calibrator
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
@@ -77,6 +78,9 @@ def test_categories_never_exceed_capacity_or_contradict_the_score(scores, base, 
     order = {"low": 0, "moderate": 1, "high": 2, "critical": 3}
     ranks = [order[policy.categorise(float(score))] for score in np.sort(scores)]
     assert ranks == sorted(ranks)
+    bounds = (policy.moderate_from, policy.high_from, policy.critical_from)
+    edges = np.concatenate([scores, bounds, np.nextafter(bounds, 0)])
+    assert [CATEGORIES[i] for i in policy.positions(edges)] == [policy.categorise(float(score)) for score in edges]
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,7 +1,9 @@
 """Whatever a candidate model is, the live one stays until it is better replaced."""
 
 import asyncio
+import dataclasses
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from deployments.model_slot import LiveModel, ModelFiles, ModelSlot, SelfTestErr
 from deployments.window_scoring import score_windows
 from edupulse_ml.core.errors import ContractMismatchError, DependencyDownError
 from edupulse_ml.core.ids import ModelVersion
-from edupulse_ml.core.sequences import empty_windows
+from edupulse_ml.core.sequences import SequenceBatch, empty_windows
 from tests.fakes.clocks import FixedClock
 from tests.fakes.serving import CONTRACT, NOW, REASON, TRANSPARENT, CountingMetrics, FakeModels
 
@@ -132,18 +134,32 @@ def fetched(*statuses: str, fingerprint: str = CONTRACT.fingerprint) -> FetchedW
 def test_reasons_go_to_the_students_they_were_asked_for() -> None:
     windows = fetched("found", "unknown_student", "found", "insufficient", "found")
     scored = score_windows(LIVE, windows, with_reasons=(False, True, True, True, False))
-    assert [score.reasons for score in scored.scores] == [None, (REASON,), None]
+    assert {row: item.reasons for row, item in scored.scores.explanations.items()} == {1: (REASON,)}
     assert scored.students == windows.students
     assert (scored.model_version, scored.policy_version) == ("1", "p1")
 
 
 def test_attention_shows_the_heaviest_real_weeks() -> None:
-    (score,) = score_windows(LIVE, fetched("found"), with_reasons=(False,)).scores
-    assert [week.week.toordinal() - 719_163 for week in score.attention_weeks] == [19_028, 19_021, 19_014]
+    scores = score_windows(LIVE, fetched("found"), with_reasons=(False,)).scores
+    assert scores.attention_week.tolist() == [[19_028, 19_021, 19_014]]
+    assert (np.diff(scores.attention_weight) < 0).all()
+
+
+def test_a_short_window_shows_the_weeks_it_has() -> None:
+    windows = fetched("found", "found")
+    windows.batch.week[1, 2:] = -1
+    assert score_windows(LIVE, windows, with_reasons=(False, False)).scores.attention_week.tolist() == [
+        [19_028, 19_021, 19_014],
+        [19_007, 19_000, -1],
+    ]
 
 
 def test_no_found_student_asks_the_model_nothing() -> None:
-    assert score_windows(LIVE, fetched("unknown_student"), with_reasons=(True,)).scores == ()
+    def unasked(batch: SequenceBatch) -> NoReturn:
+        raise AssertionError(f"asked about {batch.n_examples} students")
+
+    live = dataclasses.replace(LIVE, model=dataclasses.replace(TRANSPARENT, score=unasked, explain=unasked))
+    assert score_windows(live, fetched("unknown_student"), with_reasons=(True,)).scores.risk_score.shape == (0,)
 
 
 def test_windows_of_another_contract_are_refused() -> None:
