@@ -7,8 +7,9 @@ npz, the network once more as ONNX, the rest as JSON.
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import torch
@@ -26,7 +27,6 @@ from edupulse_ml.models.inputs import InputNorms
 
 EngineName = Literal["onnx", "torch"]
 
-EXAMPLES_PER_RUN: Final = 1024
 _MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX = (
     "model.json",
     "network.pt",
@@ -95,21 +95,34 @@ class ModelArtifact:
         Raises:
             ContractMismatchError: this release's features are not those the model was trained on.
         """
+        # The contract of a release never changes while it runs, so a match is found once.
+        _ = self._matches_this_release
+        runner = self._runner
+        if batch.n_examples <= runner.examples_per_run:
+            # This also covers an empty batch, which still needs one (empty) run to know its shapes.
+            return runner.run(self.norms.prepare(batch))
+        starts = range(0, batch.n_examples, runner.examples_per_run)
+        runs = [
+            runner.run(self.norms.prepare(batch.select(slice(start, start + runner.examples_per_run))))
+            for start in starts
+        ]
+        return NetworkOutput(
+            np.concatenate([run.logits for run in runs]), np.concatenate([run.attention for run in runs])
+        )
+
+    @cached_property
+    def _runner(self) -> InferenceEngine:
+        return self.engine or TorchEngine(self.network)
+
+    @cached_property
+    def _matches_this_release(self) -> bool:
         self.contract.require_match(
             current_contract(
                 window_weeks=self.contract.window_weeks,
                 objective_discipline_only=self.contract.objective_discipline_only,
             )
         )
-        engine = self.engine or TorchEngine(self.network)
-        # An empty batch still needs one (empty) run to know its shapes.
-        starts = range(0, max(batch.n_examples, 1), EXAMPLES_PER_RUN)
-        runs = [
-            engine.run(self.norms.prepare(batch.select(slice(start, start + EXAMPLES_PER_RUN)))) for start in starts
-        ]
-        return NetworkOutput(
-            np.concatenate([run.logits for run in runs]), np.concatenate([run.attention for run in runs])
-        )
+        return True
 
     def save(self, directory: Path) -> float:
         """Write the folder, the ONNX export included; the largest difference between the export and the network.

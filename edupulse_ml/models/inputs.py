@@ -6,6 +6,7 @@ Zero means "typical for this grade band and week of the school year"; missing is
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final, Self
 
@@ -18,6 +19,7 @@ from edupulse_ml.core.sequences import Float32, Int32, SequenceBatch, week_of_sc
 from edupulse_ml.models.norms_fit import (
     N_BANDS,
     N_GRADES,
+    N_WEEKS,
     band_index,
     deviation_table,
     grade_index,
@@ -31,8 +33,8 @@ Z_LIMIT: Final = 5.0
 MINIMUM_FOR_PRIOR: Final = 30
 MINIMUM_FOR_NORM: Final = 100
 DEVIATION_FLOOR_SHARE: Final = 0.25
-CHUNK_CELLS: Final = 4_000_000
-"""Values standardised at a time, so that intermediate arrays stay small."""
+CHUNK_CELLS: Final = 200_000
+"""Values standardised at a time: about a hundred windows, whose intermediate arrays stay in a core's cache."""
 
 
 def _columns(condition: NDArray[np.bool_]) -> NDArray[np.intp]:
@@ -45,8 +47,9 @@ _SHRINK_M = np.array([FEATURES[i].shrink_m for i in _SHRUNK], dtype=np.float32)
 _LOG1P = _columns(np.array([column.transform == "log1p" for column in FEATURES]))
 _LESS_SUPPORT = _columns(np.array([column.transform == "minus_support" for column in FEATURES]))
 _LESS_SUPPORT_SUPPORT = np.array([SUPPORT_INDEX[FEATURES[i].support or ""] for i in _LESS_SUPPORT])
-_SCALE = np.array([c.scale if c.transform == "affine" else 1.0 for c in FEATURES], dtype=np.float32)
-_OFFSET = np.array([c.offset if c.transform == "affine" else 0.0 for c in FEATURES], dtype=np.float32)
+_AFFINE = _columns(np.array([column.transform == "affine" for column in FEATURES]))
+_SCALE = np.array([[FEATURES[i].scale] for i in _AFFINE], dtype=np.float32)
+_OFFSET = np.array([[FEATURES[i].offset] for i in _AFFINE], dtype=np.float32)
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class ModelInputs:
 
 @dataclass(frozen=True)
 class _Steps:
-    """Steps of a batch or a block; leading dimensions are free."""
+    """R steps: values [R, F], support [R, P], and the places [R] of each in the norms' tables."""
 
     values: Float32
     support: Float32
@@ -75,13 +78,18 @@ class _Steps:
     band: NDArray[np.int64]
     week: NDArray[np.int64]
 
-    def at(self, index: slice) -> "_Steps":
-        return _Steps(self.values[index], self.support[index], self.grade[index], self.band[index], self.week[index])
-
 
 def _steps(values: Float32, support: Float32, aux: Float32, grade_level: Int32) -> _Steps:
-    week = week_index(week_of_school_year(aux))
-    return _Steps(values, support, grade_index(grade_level), band_index(grade_level), week)
+    """Steps of any leading dimensions, one after the other."""
+    grade = grade_level.reshape(-1)
+    week = week_index(week_of_school_year(aux.reshape(-1, aux.shape[-1])))
+    return _Steps(
+        values.reshape(-1, values.shape[-1]),
+        support.reshape(-1, support.shape[-1]),
+        grade_index(grade),
+        band_index(grade),
+        week,
+    )
 
 
 @dataclass(frozen=True)
@@ -114,7 +122,7 @@ class InputNorms:
         steps = _steps(block.values[chosen], block.support[chosen], block.aux[chosen], block.grade_level[chosen])
         raw = moments(steps.values, group=steps.grade, week=steps.week, n_groups=N_GRADES)
         typical = mean_table(raw, minimum=MINIMUM_FOR_PRIOR).astype(np.float32)
-        transformed = _transform(steps, typical)
+        transformed = _transform(steps, _shrinkage_prior(typical), out=np.empty_like(steps.values))
         sums = moments(transformed, group=steps.band, week=steps.week, n_groups=N_BANDS)
         mean = np.nan_to_num(mean_table(sums, minimum=MINIMUM_FOR_NORM), nan=0.0)
         deviation = deviation_table(sums, minimum=MINIMUM_FOR_NORM, floor_share=DEVIATION_FLOOR_SHARE)
@@ -141,13 +149,17 @@ class InputNorms:
         self, *, values: Float32, support: Float32, aux: Float32, grade_level: Int32, keep_missing: bool = False
     ) -> Float32:
         """As `standardise`, for any leading dimensions: a batch's [B, T] or a block's [N, S]."""
-        steps = _steps(values, support, aux, grade_level)
         z = np.empty(values.shape, dtype=np.float32)
         rows = max(1, CHUNK_CELLS // max(1, int(np.prod(values.shape[1:]))))
         for start in range(0, values.shape[0], rows):
             part = slice(start, start + rows)
-            z[part] = self._scores(steps.at(part))
-        return z if keep_missing else np.nan_to_num(z, copy=False, nan=0.0)
+            steps = _steps(values[part], support[part], aux[part], grade_level[part])
+            scores = self._scores(steps, out=z[part].reshape(steps.values.shape))
+            if not keep_missing:
+                # A product of the bits with 0 or 1: a conditional store mispredicts at every other cell.
+                bits = scores.view(np.int32)
+                np.multiply(bits, np.isfinite(scores), out=bits)
+        return z
 
     def standardise_context(self, context: Float32) -> Float32:
         """[..., C] z-scores of the context, clipped to +-5, 0 where unknown."""
@@ -159,7 +171,7 @@ class InputNorms:
         return ModelInputs(
             z=self.standardise(batch),
             mask=batch.mask.astype(np.float32),
-            aux=np.nan_to_num(batch.aux, nan=0.0).astype(np.float32),
+            aux=_zero_where_unknown(batch.aux),
             context=self.standardise_context(batch.context),
             length=batch.length.astype(np.int64),
         )
@@ -196,30 +208,65 @@ class InputNorms:
                 stored["context_deviation"],
             )
 
-    def _scores(self, steps: _Steps) -> Float32:
-        transformed = _transform(steps, self.typical)
-        transformed -= self.mean[steps.band, steps.week]
-        transformed /= self.deviation[steps.band, steps.week]
+    @cached_property
+    def _prior(self) -> Float32:
+        return _shrinkage_prior(self.typical)
+
+    def _scores(self, steps: _Steps, *, out: Float32) -> Float32:
+        """`out` [R, F], filled with z-scores, NaN where unknown."""
+        transformed = _transform(steps, self._prior, out=out)
+        place = steps.band * N_WEEKS + steps.week
+        transformed -= self.mean.reshape(-1, self.mean.shape[-1]).take(place, axis=0)
+        transformed /= self.deviation.reshape(-1, self.deviation.shape[-1]).take(place, axis=0)
         return np.clip(transformed, -Z_LIMIT, Z_LIMIT, out=transformed)
 
 
 def _finite(values: Float32) -> Float32:
-    return np.where(np.isfinite(values), values, np.float32(np.nan))
+    """A copy with NaN for what is not finite."""
+    return _unknown_if_infinite(values.copy())
 
 
-def _transform(steps: _Steps, typical_GWF: Float32) -> Float32:
-    """Shrunk and transformed values, NaN where unknown."""
-    out = _finite(steps.values)
-    known_support = _finite(steps.support)
-    prior = typical_GWF[steps.grade[..., None], steps.week[..., None], _SHRUNK]
-    denominator = np.maximum(known_support[..., _SHRUNK_SUPPORT], 0.0)
-    raw = out[..., _SHRUNK]
-    shrunk = (raw * denominator + _SHRINK_M * prior) / (denominator + _SHRINK_M)
-    out[..., _SHRUNK] = np.where(np.isfinite(shrunk), shrunk, raw)
-    out[..., _LOG1P] = np.log1p(np.maximum(out[..., _LOG1P], 0.0))
-    out[..., _LESS_SUPPORT] -= known_support[..., _LESS_SUPPORT_SUPPORT]
-    out *= _SCALE
-    out += _OFFSET
+def _unknown_if_infinite(out: Float32) -> Float32:
+    infinite = np.isinf(out)
+    if infinite.any():
+        out[infinite] = np.nan
+    return out
+
+
+def _zero_where_unknown(values: Float32) -> Float32:
+    return np.nan_to_num(values, nan=0.0).astype(np.float32, copy=False)
+
+
+def _shrinkage_prior(typical_GWF: Float32) -> Float32:
+    """[shrunk features, G * W] what rates are drawn to; features first, so that a gather of steps is contiguous."""
+    return np.ascontiguousarray(typical_GWF[:, :, _SHRUNK].reshape(-1, len(_SHRUNK)).T)
+
+
+def _transform(steps: _Steps, prior: Float32, *, out: Float32) -> Float32:
+    """`out` [R, F], filled with shrunk and transformed values, NaN where unknown."""
+    np.copyto(out, steps.values)
+    _unknown_if_infinite(out)
+    support_PR = _finite(steps.support).T
+    # Features first: operations on a few of the columns then run over contiguous memory.
+    raw = out.T[_SHRUNK]
+    known = np.maximum(support_PR[_SHRUNK_SUPPORT], 0.0)
+    shrunk = prior.take(steps.grade * N_WEEKS + steps.week, axis=1)
+    shrunk *= _SHRINK_M[:, None]
+    shrunk += raw * known
+    known += _SHRINK_M[:, None]
+    shrunk /= known
+    out[:, _SHRUNK] = np.where(np.isfinite(shrunk), shrunk, raw).T
+    counts = out[:, _LOG1P]
+    zero_or_unknown = counts - counts
+    # `fmax` turns NaN into 0, because log1p takes a slow path for NaN.
+    np.log1p(np.fmax(counts, 0.0, out=counts), out=counts)
+    counts += zero_or_unknown
+    out[:, _LOG1P] = counts
+    out[:, _LESS_SUPPORT] -= support_PR[_LESS_SUPPORT_SUPPORT].T
+    affine = out.T[_AFFINE]
+    affine *= _SCALE
+    affine += _OFFSET
+    out[:, _AFFINE] = affine.T
     return out
 
 

@@ -77,10 +77,27 @@ def test_scores_are_the_calibrated_interval_probabilities(artifact, batch):
     assert set(answers) == {"risk_score", "risk_60plus", "any"}
 
 
-def test_scoring_in_parts_is_scoring_at_once(artifact, batch, monkeypatch):
-    whole = artifact.score(batch)
-    monkeypatch.setattr("edupulse_ml.models.artifact.EXAMPLES_PER_RUN", 13)
-    parts = artifact.score(batch)
+class Counting(TorchEngine):
+    """Notes how many examples each forward had."""
+
+    def __init__(self, network, *, examples_per_run):
+        super().__init__(network)
+        self.examples_per_run = examples_per_run
+        self.sizes = []
+
+    def run(self, inputs):
+        self.sizes.append(len(inputs.length))
+        return super().run(inputs)
+
+
+def test_scoring_in_parts_is_scoring_at_once(artifact, batch):
+    at_once = Counting(artifact.network, examples_per_run=batch.n_examples)
+    in_parts = Counting(artifact.network, examples_per_run=13)
+    whole = replace(artifact, engine=at_once).score(batch)
+    parts = replace(artifact, engine=in_parts).score(batch)
+    assert at_once.sizes == [batch.n_examples]
+    assert max(in_parts.sizes) == 13
+    assert sum(in_parts.sizes) == batch.n_examples
     np.testing.assert_allclose(parts.risk_score, whole.risk_score, atol=1e-6)
     np.testing.assert_allclose(parts.attention, whole.attention, atol=1e-6)
 
@@ -97,6 +114,18 @@ def test_another_contract_is_refused(artifact, batch):
     older = replace(artifact, contract=replace(artifact.contract, version="0"))
     with pytest.raises(ContractMismatchError, match="version"):
         older.score(batch)
+
+
+def test_the_contract_is_compared_once_per_model(artifact, batch, monkeypatch):
+    compared = []
+    inner = type(artifact.contract).require_match
+    monkeypatch.setattr(
+        type(artifact.contract), "require_match", lambda mine, other: (compared.append(1), inner(mine, other))
+    )
+    fresh = replace(artifact)
+    for _ in range(3):
+        fresh.score(batch.select([0]))
+    assert len(compared) == 1
 
 
 def test_an_incomplete_folder_is_refused(folder, tmp_path):
@@ -133,4 +162,27 @@ def test_the_full_network_exports_within_tolerance(tmp_path):
     inputs = sample_inputs(examples=33, steps=26, seed=8)
     first, second = TorchEngine(network).run(inputs), OnnxEngine(tmp_path / "model.onnx", threads=2).run(inputs)
     np.testing.assert_allclose(first.hazards, second.hazards, atol=1e-5)
+    np.testing.assert_allclose(first.attention, second.attention, atol=1e-5)
+
+
+@pytest.mark.parametrize("config", [CONFIG, RiskNetConfig(hidden=12, attention=8, heads=2, fusion=5)])
+def test_the_export_folds_any_learned_scale_and_shift(tmp_path, config):
+    torch.manual_seed(2)
+    network = RiskNet(config).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(torch.randn_like(parameter) * 0.5)
+    assert export_onnx(network, tmp_path / "model.onnx") <= 1e-5
+
+
+def test_an_example_without_steps_is_scored_alike(tmp_path):
+    torch.manual_seed(2)
+    network = RiskNet(CONFIG).eval()
+    export_onnx(network, tmp_path / "model.onnx")
+    inputs = sample_inputs(examples=4, steps=6, seed=1)
+    length = np.array([0, 6, 0, 2], dtype=np.int64)
+    real = np.arange(6)[None, :, None] < length[:, None, None]
+    inputs = replace(inputs, z=inputs.z * real, mask=inputs.mask * real, aux=inputs.aux * real, length=length)
+    first, second = TorchEngine(network).run(inputs), OnnxEngine(tmp_path / "model.onnx").run(inputs)
+    np.testing.assert_allclose(first.logits, second.logits, atol=1e-5)
     np.testing.assert_allclose(first.attention, second.attention, atol=1e-5)
