@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from edupulse_ml.core.records import SchoolCalendars
+from edupulse_ml.core.records import RecordSet, SchoolCalendars
 from features.ragged import Ints
 
 DAYS = 7
@@ -45,10 +45,29 @@ class SchoolWeeks:
         flat = bits.reshape(len(self.schools), -1)
         return np.concatenate((np.zeros((len(self.schools), 1), dtype=np.int64), np.cumsum(flat, axis=1)), axis=1)
 
+    @cached_property
+    def terms(self) -> "Terms":
+        """The terms of all calendars."""
+        return terms_of(self.calendars)
+
+    @cached_property
+    def position_of_school(self) -> Ints:
+        """Position in `schools` of each school of the calendars that is among them."""
+        position = np.zeros(len(self.calendars.is_instructional), dtype=np.int64)
+        position[self.schools] = np.arange(len(self.schools))
+        return position
+
+    def n_open_weeks(self, *, through_week: int) -> int:
+        """Number of weeks up to `through_week` in which any of the schools has a day of school."""
+        return int(
+            np.any(self.instructional[:, self.first_day + DAYS * np.arange(self.n_weeks) <= through_week], axis=0).sum()
+        )
+
     def week_index(self, day: Ints) -> Ints:
         """Week of each day, clipped to 0..W."""
-        last = self.first_day + DAYS * self.n_weeks
-        return (np.clip(day, self.first_day, last).astype(np.int64) - self.first_day) // DAYS
+        first = day.dtype.type(self.first_day)
+        clipped = np.minimum(np.maximum(day, first), day.dtype.type(self.first_day + DAYS * self.n_weeks))
+        return ((clipped - first) // day.dtype.type(DAYS)).astype(np.int64)
 
     def first_session_day(self, school: Ints, school_year: Ints) -> Ints:
         """Day number of the first day of school of these school years at these schools (positions in `schools`)."""
@@ -65,6 +84,13 @@ class SchoolWeeks:
         table = np.full((len(self.schools), n_years), length, dtype=np.int64)
         np.minimum.at(table, (school, year - first_year), column)
         return table + self.first_day, first_year
+
+
+def weeks_of_schools(records: RecordSet, *, pre_break_min_weekdays: int) -> SchoolWeeks:
+    """The weeks of all schools that anybody is enrolled in."""
+    attended = np.zeros(len(records.calendars.is_instructional), dtype=np.bool_)
+    attended[records.enrollments.school] = True
+    return school_weeks(records.calendars, np.flatnonzero(attended), pre_break_min_weekdays=pre_break_min_weekdays)
 
 
 def school_weeks(calendars: SchoolCalendars, schools: Ints, *, pre_break_min_weekdays: int) -> SchoolWeeks:

@@ -16,9 +16,8 @@ import numpy as np
 
 from edupulse_ml.core.records import EnrollmentEvents, RecordSet
 from edupulse_ml.core.weeks import NEVER
-from features.options import FeatureOptions
 from features.ragged import Bools, Ints, expand_ranges
-from features.school_weeks import COUNT_OF_SET, DAYS, LAST_DAY_OF_SET, N_SETS, SchoolWeeks, school_weeks
+from features.school_weeks import COUNT_OF_SET, DAYS, LAST_DAY_OF_SET, N_SETS, SchoolWeeks
 
 _ALL_DAYS = N_SETS - 1
 
@@ -148,14 +147,11 @@ class Steps:
         return day >= self.first_monday[student]
 
 
-def build_steps(records: RecordSet, *, through_week: int, options: FeatureOptions) -> Steps:
-    """The steps of all students up to and including `through_week`."""
+def build_steps(records: RecordSet, weeks: SchoolWeeks, *, through_week: int) -> Steps:
+    """The steps of all students up to and including `through_week`. `weeks` are those of at least their schools."""
     enrollments = _in_order(records.enrollments)
-    schools, school = np.unique(enrollments.school, return_inverse=True)
-    weeks = school_weeks(
-        records.calendars, schools.astype(np.int64), pre_break_min_weekdays=options.pre_break_min_weekdays
-    )
-    spans = _enrolled_weeks(enrollments, school.astype(np.int64), weeks, through_week=through_week)
+    school = weeks.position_of_school[enrollments.school]
+    spans = _enrolled_weeks(enrollments, school, weeks, through_week=through_week)
     attributes = _attributes(enrollments, spans, weeks)
     n_weeks = weeks.n_weeks
     key = attributes.student * (n_weeks + 1) + attributes.week_index + 1

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edupulse_ml.core.records import SchoolCalendars, TranscriptEvents
+from edupulse_ml.core.records import TranscriptEvents
 from features.cohorts import Cohorts, expected_credits
 from features.courses import GRADE_POINT_UNIT, grade_points
 from features.facts import facts_of, versions_of
 from features.options import FeatureOptions
 from features.ragged import Bools, Floats, Ints, expand_ranges, ratio
-from features.school_weeks import Terms, terms_of
+from features.school_weeks import Terms
 from features.steps import Steps
 
 CREDIT_UNIT = 1000
@@ -37,12 +37,12 @@ class TranscriptBlock:
 
 
 def transcript_features(
-    events: TranscriptEvents, calendars: SchoolCalendars, steps: Steps, *, gpa_term: Ints, options: FeatureOptions
+    events: TranscriptEvents, steps: Steps, *, gpa_term: Ints, options: FeatureOptions
 ) -> TranscriptBlock:
     """All columns that are made of transcripts. `gpa_term` [R] is the term that the current GPA is of."""
     cohorts = Cohorts(steps)
     results = _results(events, steps, cohorts)
-    terms = terms_of(calendars)
+    terms = steps.weeks.terms
     of_row = np.searchsorted(results.epoch_row, steps.rows, side="right") - 1
     exists = (of_row >= 0) & (results.epoch_row[of_row] >= steps.first_row) if len(results.epoch_row) else of_row >= 0
     at = np.where(exists, of_row, len(results.epoch_row))
