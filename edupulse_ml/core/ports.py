@@ -5,10 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
+from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.ids import StudentId, StudentKey
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.records import ExitEvents, RecordSet
-from edupulse_ml.core.sequences import FeatureBlock
+from edupulse_ml.core.sequences import Bool, FeatureBlock, SequenceBatch
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,31 @@ class StoredWindows:
     is_current: Sequence[bool]
 
 
+@dataclass(frozen=True)
+class FoundWindows:
+    """Last windows of B students, position i = the i-th id asked for."""
+
+    keys: NDArray[np.int64]
+    """[B] 0 where the district has no such student."""
+    is_current: Bool
+    """[B] as in `StoredWindows`."""
+    has_window: Bool
+    """[B] whether `batch` has a row for the student. A current student without one has his weeks stored one by one
+    only: ask `latest_windows`."""
+    batch: SequenceBatch
+    """One row per student with a window, in the order of their positions."""
+
+
 class FeatureStore(Protocol):
     """Reads materialised student-weeks. School positions of a stored block are those of the whole district."""
+
+    async def find_windows(
+        self, student_ids: Sequence[StudentId], *, through_week: int, contract: FeatureContract
+    ) -> FoundWindows:
+        """Who these students are, and the windows that end at their last step up to and including `through_week`. One
+        query, which reads one row per student.
+        """
+        ...
 
     async def latest_windows(
         self, keys: Sequence[StudentKey], *, through_week: int, window_weeks: int, contract_fingerprint: str

@@ -1,13 +1,23 @@
-"""Feature blocks from and to the rows of `student_features`."""
+"""Feature blocks from and to the rows of `student_features`, and their last windows to and from `feature_windows`."""
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_ml.core.contract import AUX_COLUMNS, CONTEXT_COLUMNS, FEATURES, MODALITIES, SUPPORT_COLUMNS
-from edupulse_ml.core.sequences import PAD, FeatureBlock
+from edupulse_ml.core.sequences import (
+    PAD,
+    FeatureBlock,
+    SequenceBatch,
+    concatenate_batches,
+    empty_windows,
+    last_windows,
+)
+from edupulse_ml.core.weeks import day_from_number
+from edupulse_ml.core.windows import decode_windows, encode_windows
 from edupulse_ml.storage.arrays import encode_rows
 
 _INTEGERS: Final = {"week": "week", "school": "school", "grade_level": "grade_level", "school_year": "school_year"}
@@ -64,3 +74,27 @@ def encode_block(block: FeatureBlock, *, keys: Sequence[int], school_keys: NDArr
             ("bool", block.mask[student, step]),
         ]
     )
+
+
+def last_window_columns(block: FeatureBlock, *, window_weeks: int) -> dict[str, list[Any]]:
+    """Parameters of `write_windows`, one entry per student; nothing encoded and no last week where there is no step."""
+    real = np.flatnonzero(block.n_steps)
+    windows = last_windows(block.select(real.astype(np.int32)), window_weeks=window_weeks)
+    encoded: list[bytes] = [b""] * block.n_students
+    last_weeks: list[date | None] = [None] * block.n_students
+    for student, record, week in zip(
+        real.tolist(), encode_windows(windows), windows.week.max(axis=1).tolist(), strict=True
+    ):
+        encoded[student] = record
+        last_weeks[student] = day_from_number(week)
+    return {"last_weeks": last_weeks, "encoded": encoded}
+
+
+def windows_of_sizes(data: bytes, sizes: NDArray[Any], *, window_weeks: int) -> SequenceBatch:
+    """One window per entry of `sizes`, those of size 0 without any step; `data` holds the others one after the other."""
+    real = decode_windows(data, window_weeks=window_weeks)
+    if real.n_examples == len(sizes):
+        return real
+    position = np.full(len(sizes), real.n_examples)
+    position[np.flatnonzero(sizes)] = np.arange(real.n_examples)
+    return concatenate_batches([real, empty_windows(1, window_weeks=window_weeks)]).select(position)

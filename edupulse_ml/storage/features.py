@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.errors import InvalidInputError
-from edupulse_ml.core.ids import StudentKey
-from edupulse_ml.core.ports import StoredWindows
-from edupulse_ml.core.sequences import PAD, FeatureBlock, concatenate_blocks
+from edupulse_ml.core.ids import StudentId, StudentKey
+from edupulse_ml.core.ports import FoundWindows, StoredWindows
+from edupulse_ml.core.sequences import PAD, FeatureBlock, concatenate_blocks, empty_windows
 from edupulse_ml.core.weeks import day_from_number
-from edupulse_ml.storage.blocks import assemble_block, encode_block
+from edupulse_ml.core.windows import window_size_bytes
+from edupulse_ml.storage.blocks import assemble_block, encode_block, last_window_columns, windows_of_sizes
 from edupulse_ml.storage.connection import Connection, Database
 from edupulse_ml.storage.sql import load_queries
 
@@ -42,6 +43,27 @@ class PostgresFeatureStore:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._queries = load_queries("features")
+
+    async def find_windows(
+        self, student_ids: Sequence[StudentId], *, through_week: int, contract: FeatureContract
+    ) -> FoundWindows:
+        """Who these students are, and their last windows up to `through_week` as `write_block` kept them; one query."""
+        parameters = {
+            "student_ids": list(student_ids),
+            "through_week": day_from_number(through_week),
+            "contract_fingerprint": contract.fingerprint,
+            "size_bytes": window_size_bytes(contract.window_weeks),
+        }
+        if not student_ids:
+            nobody = np.empty(0, np.bool_)
+            return FoundWindows(
+                np.empty(0, np.int64), nobody, nobody, empty_windows(0, window_weeks=contract.window_weeks)
+            )
+        async with self._database.connection() as connection:
+            columns = await self._columns(connection, "find_windows", parameters)
+        sizes = columns["size_bytes"]
+        batch = windows_of_sizes(columns["encoded"], sizes[sizes >= 0], window_weeks=contract.window_weeks)
+        return FoundWindows(columns["student_key"], columns["is_current"], sizes >= 0, batch)
 
     async def latest_windows(
         self, keys: Sequence[StudentKey], *, through_week: int, window_weeks: int, contract_fingerprint: str
@@ -82,9 +104,10 @@ class PostgresFeatureStore:
     async def write_block(
         self, keys: Sequence[StudentKey], block: FeatureBlock, contract: FeatureContract, *, through_week: int
     ) -> int:
-        """Make the stored weeks up to `through_week` equal to the block; returns how many rows changed.
+        """Make the stored weeks up to `through_week` equal to the block, and the students' last windows with them;
+        returns how many weeks changed.
 
-        Position i of the block is keys[i]. Idempotent; one transaction.
+        Position i of the block is keys[i], with all of that student's steps. Idempotent; one transaction.
 
         Raises:
             InvalidInputError: the block has another number of students, or steps after `through_week`.
@@ -107,6 +130,8 @@ class PostgresFeatureStore:
             await connection.execute(self._queries["analyze_stage"])
             merged = await connection.execute(self._queries["merge_stage"], marks)
             deleted = await connection.execute(self._queries["delete_stale"], marks)
+            windows = last_window_columns(block, window_weeks=contract.window_weeks)
+            await connection.execute(self._queries["write_windows"], marks | windows)
         return merged.rowcount + deleted.rowcount
 
     @asynccontextmanager
@@ -181,9 +206,7 @@ class PostgresFeatureStore:
         ((school_keys,),) = await cursor.fetchall()
         return school_keys
 
-    async def _columns(
-        self, connection: Connection, query: str, parameters: Mapping[str, object]
-    ) -> dict[str, NDArray[Any]]:
+    async def _columns(self, connection: Connection, query: str, parameters: Mapping[str, object]) -> dict[str, Any]:
         cursor = await connection.execute(self._queries[query], parameters, binary=True)
         ((*row,),) = await cursor.fetchall()
         names = [column.name for column in cursor.description or ()]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from edupulse_ml.core.contract import current_contract
-from edupulse_ml.core.sequences import PAD
+from edupulse_ml.core.ids import StudentId, StudentKey
+from edupulse_ml.core.sequences import PAD, last_windows
 from edupulse_ml.storage.features import PostgresFeatureStore
 from tests.fakes.blocks import block_of
 from tests.fakes.record_tables import chunk
@@ -19,7 +20,9 @@ BLOCK = block_of([[W0, W1, W2], [W1]], seed=3)
 
 class Fake:
     def __init__(self) -> None:
-        self.store = FakeFeatureStore(CONTRACT.fingerprint)
+        self.store = FakeFeatureStore(
+            CONTRACT.fingerprint, {StudentId("s1"): StudentKey(1), StudentId("s2"): StudentKey(2)}
+        )
 
     def put(self, *, through_week: int) -> None:
         for position, key in enumerate((1, 2)):
@@ -30,6 +33,9 @@ class Fake:
 
     def windows(self, keys, **arguments):
         return asyncio.run(self.store.latest_windows(keys, **arguments))
+
+    def find(self, student_ids, **arguments):
+        return asyncio.run(self.store.find_windows(student_ids, **arguments))
 
 
 class Real:
@@ -54,6 +60,9 @@ class Real:
 
     def windows(self, keys, **arguments):
         return self.world.run(lambda database: PostgresFeatureStore(database).latest_windows(keys, **arguments))
+
+    def find(self, student_ids, **arguments):
+        return self.world.run(lambda database: PostgresFeatureStore(database).find_windows(student_ids, **arguments))
 
 
 @pytest.fixture(params=["fake", "postgresql"])
@@ -114,3 +123,51 @@ def test_nobody_asked_for(side):
     stored = ask(side, keys=())
     assert stored.block.n_students == 0
     assert list(stored.is_current) == []
+
+
+def find(side, *student_ids, through_week=W2, contract=CONTRACT):
+    return side.find([StudentId(name) for name in student_ids], through_week=through_week, contract=contract)
+
+
+def test_found_windows_are_those_of_the_stored_weeks(side):
+    side.put(through_week=W2)
+    found = find(side, "s2", "ghost", "s1")
+    assert found.keys.tolist() == [2, 0, 1]
+    assert found.is_current.tolist() == found.has_window.tolist() == [True, False, True]
+    expected = last_windows(BLOCK.select([1, 0]), window_weeks=CONTRACT.window_weeks)
+    for name, values in vars(expected).items():
+        actual = getattr(found.batch, name)
+        np.testing.assert_array_equal(actual, values, err_msg=name)
+        assert actual.dtype == values.dtype
+
+
+def test_found_windows_of_a_week_not_yet_written_or_another_contract(side):
+    side.put(through_week=W2)
+    for found in (find(side, "s1", through_week=W3), find(side, "s1", contract=current_contract(window_weeks=10))):
+        assert found.keys.tolist() == [1]
+        assert not found.is_current.any()
+        assert not found.has_window.any()
+        assert found.batch.n_examples == 0
+
+
+def test_found_windows_of_an_earlier_week_are_those_that_end_before_it(side):
+    side.put(through_week=W3)
+    found = find(side, "s1", "s2", through_week=W1)
+    assert found.is_current.tolist() == [True, True]
+    assert found.has_window.tolist() == [False, True]
+    assert found.batch.week[:, :2].tolist() == [[W1, PAD]]
+    assert find(side, "s1", through_week=W2).has_window.tolist() == [True]
+
+
+def test_found_windows_give_way_to_an_import(side):
+    side.put(through_week=W3)
+    side.touch(2, week=W2)
+    found = find(side, "s1", "s2", through_week=W3)
+    assert found.is_current.tolist() == found.has_window.tolist() == [True, False]
+    assert found.batch.week[:, 0].tolist() == [W0]
+    assert find(side, "s2", through_week=W1).has_window.tolist() == [True]
+
+
+def test_nobody_to_find(side):
+    found = find(side)
+    assert (len(found.keys), found.batch.n_examples) == (0, 0)

@@ -225,7 +225,7 @@ class FakeDistrict:
         ids = [StudentId(name) for name in (*STUDENTS, "NEW", "COMPUTED", "EMPTY")]
         self.keys = {student_id: StudentKey(100 + i) for i, student_id in enumerate(ids)}
         self.reader = FakeRecordReader(self.keys, no_records(len(ids)), empty_events(ExitEvents), [*self.keys.values()])
-        self.features = FakeFeatureStore(fingerprint=CONTRACT.fingerprint)
+        self.features = FakeFeatureStore(CONTRACT.fingerprint, self.keys)
         for name, rate in STUDENTS.items():
             self.features.put(self.keys[StudentId(name)], student_block(rate), through_week=LAST_WEEK)
         self.features.put(self.keys[StudentId("NEW")], student_block(0.2, weeks=2), through_week=LAST_WEEK)

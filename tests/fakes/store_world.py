@@ -82,5 +82,10 @@ class World:
         with psycopg.connect(self.urls.admin_url, row_factory=dict_row, options="-c timezone=UTC") as connection:
             return connection.execute(query).fetchall()
 
+    def execute(self, statements: str) -> None:
+        """Change rows behind the application's back."""
+        with psycopg.connect(self.urls.admin_url, autocommit=True) as connection:
+            connection.execute(statements)
+
     def values(self, query: str) -> list[object]:
         return [next(iter(row.values())) for row in self.rows(query)]

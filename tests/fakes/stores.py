@@ -7,13 +7,20 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from edupulse_ml.core.contract import AUX_COLUMNS, CONTEXT_COLUMNS, FEATURES, MODALITIES, SUPPORT_COLUMNS
+from edupulse_ml.core.contract import (
+    AUX_COLUMNS,
+    CONTEXT_COLUMNS,
+    FEATURES,
+    MODALITIES,
+    SUPPORT_COLUMNS,
+    FeatureContract,
+)
 from edupulse_ml.core.errors import DependencyDownError, NotFoundError
 from edupulse_ml.core.ids import StudentId, StudentKey
-from edupulse_ml.core.ports import CacheRead, CacheSlot, CacheWrite, District, StoredWindows
+from edupulse_ml.core.ports import CacheRead, CacheSlot, CacheWrite, District, FoundWindows, StoredWindows
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.records import E, ExitEvents, RecordSet, filter_events, take_students
-from edupulse_ml.core.sequences import PAD, FeatureBlock
+from edupulse_ml.core.sequences import PAD, FeatureBlock, last_windows
 from edupulse_ml.core.weeks import NEVER, local_day
 
 
@@ -93,9 +100,13 @@ class FakeRecordReader:
 
 @dataclass
 class FakeFeatureStore:
-    """`FeatureStore` over one block per student."""
+    """`FeatureStore` over one block per student. `keeps_windows` False: the weeks were written by a release that knew
+    no windows.
+    """
 
     fingerprint: str = ""
+    students: Mapping[StudentId, StudentKey] = field(default_factory=dict)
+    keeps_windows: bool = True
     blocks: dict[StudentKey, FeatureBlock] = field(default_factory=dict)
     through: dict[StudentKey, int] = field(default_factory=dict)
     queued: dict[StudentKey, int] = field(default_factory=dict)
@@ -111,6 +122,30 @@ class FakeFeatureStore:
         """An import changed the student from this week on."""
         self.queued[key] = min(from_week, self.queued.get(key, from_week))
 
+    async def find_windows(
+        self, student_ids: Sequence[StudentId], *, through_week: int, contract: FeatureContract
+    ) -> FoundWindows:
+        self.switch.require_up()
+        self.calls += 1
+        stored = contract.fingerprint == self.fingerprint and self.keeps_windows
+        keys = [self.students.get(student_id, StudentKey(0)) for student_id in student_ids]
+        current = [contract.fingerprint == self.fingerprint and self._is_current(key, through_week) for key in keys]
+        kept = [
+            stored and is_current and self._last_week(key) <= through_week
+            for key, is_current in zip(keys, current, strict=True)
+        ]
+        rows = [
+            self._window(key, through_week, contract.window_weeks) for key, has in zip(keys, kept, strict=True) if has
+        ]
+        batch = last_windows(_stack(rows), window_weeks=contract.window_weeks)
+        return FoundWindows(np.array(keys, np.int64), np.array(current, np.bool_), np.array(kept, np.bool_), batch)
+
+    def _last_week(self, key: StudentKey) -> int:
+        return int(self.blocks[key].week.max(initial=PAD))
+
+    def _is_current(self, key: StudentKey, through_week: int) -> bool:
+        return self.through.get(key, -NEVER) >= through_week and not self.queued.get(key, NEVER) <= through_week
+
     async def latest_windows(
         self, keys: Sequence[StudentKey], *, through_week: int, window_weeks: int, contract_fingerprint: str
     ) -> StoredWindows:
@@ -118,10 +153,7 @@ class FakeFeatureStore:
         self.calls += 1
         stored = contract_fingerprint == self.fingerprint
         rows = [self._window(key, through_week, window_weeks) if stored else empty_block(1) for key in keys]
-        current = [
-            stored and self.through.get(key, -NEVER) >= through_week and not self.queued.get(key, NEVER) <= through_week
-            for key in keys
-        ]
+        current = [stored and self._is_current(key, through_week) for key in keys]
         return StoredWindows(_stack(rows), current)
 
     def _window(self, key: StudentKey, through_week: int, window_weeks: int) -> FeatureBlock:

@@ -230,7 +230,7 @@ def test_materialised_weeks_give_the_same_score_as_computed_ones(place: Place) -
 
     async def again(opened: Opened) -> list[Answer]:
         answers = await opened.ask("away", "there")
-        assert opened.metrics.sources == {"cache": 0, "store": 2}
+        assert opened.metrics.sources == {"store": 2}
         return answers
 
     computed = place.serve(work)

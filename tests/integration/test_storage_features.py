@@ -7,7 +7,8 @@ import pytest
 
 from edupulse_ml.core.contract import current_contract
 from edupulse_ml.core.errors import DependencyDownError, InvalidInputError
-from edupulse_ml.core.sequences import PAD, FeatureBlock
+from edupulse_ml.core.ids import StudentId
+from edupulse_ml.core.sequences import PAD, FeatureBlock, last_windows
 from edupulse_ml.core.weeks import day_number
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.features import PostgresFeatureStore
@@ -186,6 +187,132 @@ class TestWindows:
         world.load_one("attendance_records", attendance("s2", "2025-01-07"))
         assert windows(world).is_current == [True, False]
         assert windows(world, through=W2).is_current == [True, True]
+
+
+def find(world: World, *student_ids: str, through=W3, contract=CONTRACT):
+    names = [StudentId(name) for name in student_ids or ("s1", "s2")]
+    return with_store(world, lambda store: store.find_windows(names, through_week=through, contract=contract))
+
+
+class TestFoundWindows:
+    """What serving reads: one row per student, and exactly what the stored weeks would give."""
+
+    def agrees(self, world: World, *, through=W3, contract=CONTRACT) -> list[bool]:
+        """Who has a window; every one is compared with the stored weeks."""
+        found = find(world, through=through, contract=contract)
+        stored = windows(world, through=through, contract=contract, length=contract.window_weeks)
+        assert found.keys.tolist() == KEYS
+        assert found.is_current.tolist() == list(stored.is_current)
+        expected = last_windows(stored.block, window_weeks=contract.window_weeks).select(found.has_window)
+        for name, values in vars(expected).items():
+            np.testing.assert_array_equal(getattr(found.batch, name), values, err_msg=name)
+        return found.has_window.tolist()
+
+    def test_any_number_of_students_is_one_statement(self, world, monkeypatch):
+        write(world)
+
+        async def work(store):
+            with counted_statements(monkeypatch) as counter:
+                await store.find_windows(["s1", "s2", "ghost"] * 30, through_week=W3, contract=CONTRACT)
+            return counter.count
+
+        assert with_store(world, work) == 1
+
+    def test_only_the_last_weeks_are_kept(self, world):
+        weeks = [W4 - 7 * number for number in range(30, -1, -1)]
+        block = block_of([weeks, weeks[:20]], seed=9)
+        write(world, block, through=W4)
+        refresh(world, through=W4)
+        assert self.agrees(world, through=W4) == [True, True]
+
+    def test_not_before_the_weeks_are_marked(self, world):
+        write(world)
+        assert self.agrees(world) == [False, False]
+        refresh(world)
+        assert self.agrees(world) == [True, True]
+
+    def test_students_without_steps_have_a_window_without_steps(self, world):
+        write(world, block_of([[], [W2]], seed=1))
+        refresh(world)
+        assert self.agrees(world) == [True, True]
+        assert find(world, "s1").batch.length.tolist() == [0]
+
+    @pytest.mark.parametrize("length", [0, 1, 2])
+    def test_a_window_follows_its_weeks(self, world, length):
+        write(world)
+        refresh(world)
+        write(world, block_of([[W1, W2, W3][:length], [W3]], seed=7))
+        assert self.agrees(world) == [True, True]
+
+    def test_written_twice_it_is_not_rewritten(self, world):
+        write(world)
+        before = world.values("SELECT xmin::text FROM feature_windows ORDER BY student_key")
+        write(world)
+        assert world.values("SELECT xmin::text FROM feature_windows ORDER BY student_key") == before
+
+    def test_a_date_in_the_past_takes_the_window_back(self, world):
+        write(world)
+        refresh(world)
+        write(world, block_of([[W1], []], seed=3), through=W1)
+        assert self.agrees(world) == [False, False]
+        assert self.agrees(world, through=W1) == [True, True]
+
+    def test_contracts_do_not_mix(self, world):
+        for contract, block in ((CONTRACT, BLOCK), (OTHER, block_of([[W3], [W3]], seed=4))):
+            write(world, block, contract=contract)
+            refresh(world, contract=contract)
+        assert self.agrees(world) == self.agrees(world, contract=OTHER) == [True, True]
+
+    def test_an_import_takes_it_back_until_the_weeks_are_written(self, world):
+        write(world)
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-07"))
+        assert self.agrees(world) == [True, False]
+        write(world, block_of([[W3]], seed=8), keys=[2])
+        assert self.agrees(world) == [True, False]
+        refresh(world)
+        assert self.agrees(world) == [True, True]
+
+    def test_an_import_while_the_weeks_are_computed_keeps_it_back(self, world):
+        write(world)
+        refresh(world)
+        world.load_one("attendance_records", attendance("s2", "2025-01-07"))
+        listed = with_store(world, lambda store: store.pending_refresh(contract=CONTRACT, through_week=W3, limit=9))
+        world.load_one("attendance_records", attendance("s2", "2025-01-08"))
+        write(world)
+        with_store(world, lambda store: store.mark_refreshed(listed, contract=CONTRACT, through_week=W3))
+        assert self.agrees(world) == [True, False]
+
+    def test_of_those_who_left_it_holds_for_every_later_week(self, world):
+        world.load_one("enrollments", enrollment("s1"), enrollment("s2", exit_date="2025-01-09"))
+        write(world)
+        refresh(world)
+        for later in (W4, W4 + 7):
+            with_store(world, lambda store, week=later: store.carry_forward(contract=CONTRACT, through_week=week))
+            assert self.agrees(world, through=later) == [False, True]
+        world.load_one("attendance_records", attendance("s2", "2025-01-08"))
+        assert self.agrees(world, through=W4) == [False, False]
+        write(world, block_of([[W1, W4], [W2, W3]], seed=6), through=W4)
+        refresh(world, through=W4)
+        assert self.agrees(world, through=W4) == [True, True]
+
+    def test_a_release_without_windows_leaves_none_that_is_old(self, world):
+        """It refreshes weeks and state, and leaves the rest as it was."""
+        write(world)
+        refresh(world)
+        world.execute(
+            "UPDATE student_features SET feature_values = array_fill(7::real, ARRAY[42]);"
+            f"UPDATE feature_states SET through_week = '2025-01-06' WHERE contract_fingerprint = '{CONTRACT.fingerprint}'"
+        )
+        assert self.agrees(world) == [False, False]
+        assert [student.student_key for student in refresh(world)] == KEYS
+        assert refresh(world) == []
+
+    def test_of_another_length_is_not_read(self, world):
+        write(world)
+        refresh(world)
+        world.execute("UPDATE feature_windows SET encoded = substr(encoded, 2) WHERE student_key = 1")
+        assert self.agrees(world) == [False, True]
 
 
 class TestQueue:

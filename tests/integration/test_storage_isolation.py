@@ -25,6 +25,7 @@ TENANT_TABLES = [
     "discipline_incidents",
     "student_features",
     "feature_states",
+    "feature_windows",
     "feature_refresh_queue",
     "predictions",
     "audit_log",

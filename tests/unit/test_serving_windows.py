@@ -7,22 +7,15 @@ import numpy as np
 import pytest
 
 from deployments.messages import FetchedWindows, FetchRequest
-from deployments.window_codec import decode_window, encode_window, window_size_bytes
 from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.core.ids import StudentId
-from edupulse_ml.core.sequences import SequenceBatch, empty_windows, windows_ending_at
-from tests.fakes.serving import CONTRACT, LAST_WEEK, N_WEEKS, NOW, RATE, LocalServing, student_block
+from edupulse_ml.core.sequences import SequenceBatch
+from tests.fakes.serving import CONTRACT, LAST_WEEK, NOW, RATE, LocalServing
 
 
 def fetch(serving: LocalServing, *names: str, days_ago: int = 0) -> FetchedWindows:
     request = FetchRequest(tuple(StudentId(name) for name in names), NOW - timedelta(days=days_ago))
     return asyncio.run(serving.fetcher.fetch_many(request))
-
-
-def windows(rate: float = 0.3, weeks: int = N_WEEKS) -> SequenceBatch:
-    block = student_block(rate, weeks=weeks)
-    last = np.array([weeks - 1], dtype=np.int32)
-    return windows_ending_at(block, student=np.zeros(1, np.int32), step=last, window_weeks=20)
 
 
 def assert_equal_batches(left: SequenceBatch, right: SequenceBatch) -> None:
@@ -41,13 +34,29 @@ def test_stored_students_take_one_query_and_keep_their_order() -> None:
     assert fetched.contract_fingerprint == CONTRACT.fingerprint
 
 
-def test_cached_windows_need_no_query_and_are_the_same() -> None:
+def test_computed_windows_are_cached_and_stored_ones_are_not() -> None:
     serving = LocalServing()
-    first = fetch(serving, "S3", "S0")
-    serving.district.take_postgresql_down()
-    second = fetch(serving, "S0", "S3")
+    first = fetch(serving, "COMPUTED", "S0")
+    assert [slot.student_id for slot in serving.district.cache.values] == ["COMPUTED"]
+    second = fetch(serving, "S0", "COMPUTED")
     assert_equal_batches(first.batch, second.batch.select([1, 0]))
-    assert serving.metrics.sources == {"cache": 2, "store": 2}
+    assert serving.district.computed == [1]
+    assert serving.metrics.sources == {"cache": 1, "store": 2, "records": 1}
+
+
+def test_stored_windows_do_not_need_the_cache_at_all() -> None:
+    serving = LocalServing()
+    serving.district.cache.read = None  # pyright: ignore[reportAttributeAccessIssue]
+    assert [student.status for student in fetch(serving, "S0", "nobody").students] == ["found", "unknown_student"]
+
+
+def test_weeks_without_a_window_beside_them_give_the_same_windows_by_one_more_query() -> None:
+    serving, older = LocalServing(), LocalServing()
+    older.district.features.keeps_windows = False
+    names = ("S3", "nobody", "EMPTY", "COMPUTED", "S0")
+    assert_equal_batches(fetch(older, *names).batch, fetch(serving, *names).batch)
+    assert (serving.district.features.calls, older.district.features.calls) == (1, 2)
+    assert older.metrics.sources == serving.metrics.sources == {"store": 3, "cache": 0, "records": 1}
 
 
 def test_what_is_not_materialised_is_computed_for_those_students_only() -> None:
@@ -55,7 +64,7 @@ def test_what_is_not_materialised_is_computed_for_those_students_only() -> None:
     fetched = fetch(serving, "S0", "COMPUTED", "S1")
     np.testing.assert_allclose(fetched.batch.values[:, 19, RATE], [0.1, 0.7, 0.3])
     assert serving.district.computed == [1]
-    assert serving.metrics.sources == {"cache": 0, "store": 2, "records": 1}
+    assert serving.metrics.sources == {"store": 2, "cache": 0, "records": 1}
 
 
 def test_a_student_changed_by_an_import_is_computed_again() -> None:
@@ -84,7 +93,7 @@ def test_only_unknown_students() -> None:
     fetched = fetch(serving, "nobody", "nowhere")
     assert [student.status for student in fetched.students] == ["unknown_student"] * 2
     assert fetched.batch.n_examples == 0
-    assert serving.district.features.calls == 0
+    assert serving.district.features.calls == 1
 
 
 def test_an_earlier_moment_gives_the_windows_of_that_time() -> None:
@@ -112,28 +121,8 @@ def test_a_store_that_is_down_is_an_error_and_a_cache_that_is_down_is_not() -> N
 
 def test_a_cached_window_of_another_shape_is_a_miss() -> None:
     serving = LocalServing()
-    first = fetch(serving, "S1")
+    first = fetch(serving, "COMPUTED")
     cache = serving.district.cache
     cache.values = {slot: value[:-1] for slot, value in cache.values.items()}
-    assert_equal_batches(fetch(serving, "S1").batch, first.batch)
-
-
-def test_a_window_survives_the_cache_bit_by_bit() -> None:
-    rng = np.random.default_rng(0)
-    batch = windows()
-    batch.values[:] = rng.normal(size=batch.values.shape)
-    batch.values[0, 3, 5] = np.nan
-    batch.mask[:] = rng.random(batch.mask.shape) < 0.5
-    data = encode_window(batch, 0)
-    assert len(data) == window_size_bytes(20)
-    decoded = decode_window(data, window_weeks=20)
-    assert decoded is not None
-    assert_equal_batches(decoded, batch)
-
-
-def test_short_and_empty_windows_survive_the_cache() -> None:
-    for batch in (windows(weeks=3), empty_windows(1, window_weeks=20)):
-        decoded = decode_window(encode_window(batch, 0), window_weeks=20)
-        assert decoded is not None
-        assert_equal_batches(decoded, batch)
-    assert decode_window(encode_window(windows(), 0), window_weeks=19) is None
+    assert_equal_batches(fetch(serving, "COMPUTED").batch, first.batch)
+    assert serving.district.computed == [1, 1]
