@@ -3,6 +3,7 @@
 from ray import serve
 
 from deployments.components import Components
+from deployments.in_hand import InHand
 from deployments.messages import FetchedWindows, FetchRequest, HopFailure
 from deployments.metrics import FetcherMetrics
 from deployments.moments import DistrictZone, read_zone
@@ -27,6 +28,7 @@ class FeatureFetcher:
         config = components.config(args)
         self._stores = stores = await components.open_stores(config, components.clock())
         self._ping_limit = TimeLimit(PING_TIMEOUT_S)
+        self._in_hand = InHand()
         self._fetcher = WindowFetcher(
             WindowSources(
                 reader=stores.reader,
@@ -44,9 +46,14 @@ class FeatureFetcher:
     async def fetch_many(self, request: FetchRequest) -> FetchedWindows | HopFailure:
         """Windows of the request's students, or which server is missing."""
         try:
-            return await self._fetcher.fetch_many(request)
+            with self._in_hand.hold(len(request.student_ids)):
+                return await self._fetcher.fetch_many(request)
         except DependencyDownError as error:
             return HopFailure(str(error), error.dependency)
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Students in hand, which this hop is scaled by."""
+        return self._in_hand.look()
 
     async def ping(self) -> HopFailure | None:
         """None if PostgreSQL answers in time and holds the district."""

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from ray import serve
 
 from deployments.components import Components
+from deployments.in_hand import InHand
 from deployments.messages import MODEL_REGISTRY, FetchedWindows, HopFailure, ScoredStudents, ServedModel
 from deployments.metrics import ModelMetrics
 from deployments.model_slot import ModelSlot
@@ -37,6 +38,7 @@ class RiskModel:
         # One thread: the forward is one big operation, and the event loop keeps answering meanwhile.
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._poll: asyncio.Task[None] | None = None
+        self._in_hand = InHand()
 
     async def reconfigure(self, user_config: object) -> None:
         """Serve the model that `user_config` names, if it can be served; never raises."""
@@ -55,15 +57,20 @@ class RiskModel:
             return HopFailure(str(no_model(self._slot.served())), MODEL_REGISTRY)
         loop = asyncio.get_running_loop()
         try:
-            return await loop.run_in_executor(
-                self._executor, lambda: score_windows(live, fetched, with_reasons=with_reasons)
-            )
+            with self._in_hand.hold(fetched.batch.n_examples):
+                return await loop.run_in_executor(
+                    self._executor, lambda: score_windows(live, fetched, with_reasons=with_reasons)
+                )
         except ContractMismatchError as error:
             return HopFailure(str(error), None)
 
     async def served(self) -> ServedModel:
         """What this replica serves."""
         return self._slot.served()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Students in hand, which this hop is scaled by."""
+        return self._in_hand.look()
 
     async def _keep_looking(self) -> None:
         while True:

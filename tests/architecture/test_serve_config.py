@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import BaseModel
-from ray.serve.config import AutoscalingConfig
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import (
     DeploymentSchema,
     LoggingConfig,
@@ -39,6 +39,8 @@ def all_unknown_keys(document: dict[str, Any]) -> list[str]:
             name = deployment["name"]
             found += unknown_keys(deployment, DeploymentSchema, name)
             found += unknown_keys(deployment["autoscaling_config"], AutoscalingConfig, f"{name}.autoscaling_config")
+            policy = deployment["autoscaling_config"]["policy"]
+            found += unknown_keys(policy, AutoscalingPolicy, f"{name}.policy")
             found += unknown_keys(deployment["ray_actor_options"], RayActorOptionsSchema, f"{name}.ray_actor_options")
             found += [
                 f"{name}.{key}" for key in deployment.get("backpressure_config", {}) if key not in BACKPRESSURE_KEYS
@@ -95,7 +97,9 @@ def test_autoscaling_is_bounded_and_leaves_room(name: str) -> None:
     deployment = deployments()[name]
     scaling = deployment["autoscaling_config"]
     assert 1 <= scaling["min_replicas"] <= scaling["max_replicas"] <= 100
-    assert scaling["target_ongoing_requests"] < deployment["max_ongoing_requests"]
+    policy = scaling["policy"]["policy_kwargs"]
+    if "metric" not in policy:  # else it counts students, of which a request holds many
+        assert policy["per_replica"] < deployment["max_ongoing_requests"]
     assert min(scaling["upscale_delay_s"], scaling["downscale_delay_s"]) >= scaling["look_back_period_s"]
 
 
@@ -107,3 +111,7 @@ def test_the_access_log_is_off_and_the_model_is_named_in_user_config() -> None:
 def test_no_secret_is_in_the_file() -> None:
     args = load()["applications"][0]["args"]
     assert not {"database_url", "token_sha256", "redis_url"} & set(args)
+
+
+def test_there_is_no_grpc_for_which_a_local_stack_would_need_ports() -> None:
+    assert "grpc_options" not in load()
