@@ -1,6 +1,7 @@
 """Connections of one district: the tenant is part of every connection's start-up, so a statement cannot forget it."""
 
 import re
+import select
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from types import TracebackType
@@ -84,7 +85,7 @@ class Database:
             reconnect_timeout=10,
             open=False,
             configure=_configure,
-            check=AsyncConnectionPool.check_connection,
+            check=_check,
         )
 
     async def open(self) -> None:
@@ -139,6 +140,19 @@ class Database:
         """
         async with self.connection() as connection:
             await connection.execute("SELECT FROM districts LIMIT 1")
+
+
+async def _check(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Return if the server has not ended the connection. A server that ends one says so, which makes the socket
+    readable; nothing else does while no statement runs. So a round trip is made only then.
+
+    Raises:
+        psycopg.OperationalError: it has.
+    """
+    poll = select.poll()
+    poll.register(connection.fileno(), select.POLLIN)
+    if poll.poll(0):
+        await AsyncConnectionPool.check_connection(connection)
 
 
 async def _configure(connection: psycopg.AsyncConnection[Any]) -> None:

@@ -9,7 +9,7 @@ from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import StudentId
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.storage.connection import Connection, Database
-from edupulse_ml.storage.prediction_rows import prediction_columns, prediction_from_row
+from edupulse_ml.storage.prediction_rows import answer_rows, prediction_from_row
 from edupulse_ml.storage.sql import load_queries
 
 
@@ -27,7 +27,7 @@ class PostgresPredictionStore:
     async def save(
         self, answers: Sequence[Prediction | InsufficientData], *, actor: str, action: str, request_ids: Sequence[str]
     ) -> None:
-        """Store the predictions and one audit row per answer, durably, in one transaction.
+        """Store the predictions and one audit row per answer, durably, in one statement.
 
         Raises:
             UnknownStudentError: an answer names a student whom the district does not have; nothing was stored.
@@ -39,13 +39,21 @@ class PostgresPredictionStore:
             raise ValueError(msg)
         if not answers:
             return
+        parameters = {
+            "rows": answer_rows(answers, request_ids=request_ids),
+            "n_answers": len(answers),
+            "actor": actor,
+            "action": action,
+        }
         async with self._database.connection() as connection:
             try:
-                await self._save(connection, answers, actor=actor, action=action, request_ids=request_ids)
+                cursor = await connection.execute(self._queries["save_answers"], parameters)
             except psycopg.errors.CheckViolation:
                 # A new month has begun: its partitions are missing until the first row asks for them.
                 await self._ensure_months(connection, answers)
-                await self._save(connection, answers, actor=actor, action=action, request_ids=request_ids)
+                cursor = await connection.execute(self._queries["save_answers"], parameters)
+            if await cursor.fetchone() != (True,):
+                raise _unknown_student()
 
     async def history(self, student_id: StudentId, *, limit: int) -> Sequence[Prediction]:
         """Stored predictions of one student, newest first.
@@ -79,31 +87,6 @@ class PostgresPredictionStore:
             except psycopg.errors.CheckViolation:
                 await self._ensure_months(connection, [])
                 await connection.execute(self._queries["audit_event"], parameters)
-
-    async def _save(
-        self,
-        connection: Connection,
-        answers: Sequence[Prediction | InsufficientData],
-        *,
-        actor: str,
-        action: str,
-        request_ids: Sequence[str],
-    ) -> None:
-        predictions = [answer for answer in answers if isinstance(answer, Prediction)]
-        audit = {
-            "actor": actor,
-            "action": action,
-            "outcomes": [answer.status for answer in answers],
-            "request_ids": list(request_ids),
-            "student_ids": [answer.student_id for answer in answers],
-            "prediction_ids": [answer.prediction_id if isinstance(answer, Prediction) else None for answer in answers],
-        }
-        async with connection.transaction():
-            if predictions:
-                await connection.execute(self._queries["save_predictions"], prediction_columns(predictions))
-            audited = await connection.execute(self._queries["audit_answers"], audit)
-            if audited.rowcount != len(answers):
-                raise _unknown_student()
 
     async def _ensure_months(self, connection: Connection, answers: Sequence[Prediction | InsufficientData]) -> None:
         months = {

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from datetime import UTC, date, datetime
 
 import psycopg
@@ -165,6 +166,15 @@ def test_partitions_are_made_once_and_only_for_known_tables(world):
             connection.execute("SELECT ensure_partitions('grades', date '0001-01-01', date '2000-01-01')")
 
 
+def end_connections(world: World) -> None:
+    """Let the server end every connection of the application, and return when it has."""
+    own = "FROM pg_stat_activity WHERE usename = 'edupulse_app' AND datname = current_database()"
+    with psycopg.connect(world.urls.admin_url, autocommit=True) as admin:
+        admin.execute(f"SELECT pg_terminate_backend(pid) {own}")
+        while admin.execute(f"SELECT {own}").fetchall():
+            time.sleep(0.01)
+
+
 class TestDatabase:
     def test_a_server_that_is_not_there(self):
         async def work():
@@ -201,14 +211,27 @@ class TestDatabase:
         async def work():
             async with Database(world.urls.app_url, district_id=DistrictId("demo"), max_connections=2) as db:
                 await db.ping()
-                with psycopg.connect(world.urls.admin_url, autocommit=True) as admin:
-                    admin.execute(
-                        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-                        "WHERE usename = 'edupulse_app' AND datname = current_database()"
-                    )
+                end_connections(world)
                 await db.ping()
 
         asyncio.run(work())
+
+    def test_a_connection_that_was_not_ended_is_used_without_asking_the_server(self, world, monkeypatch):
+        async def work():
+            async with Database(world.urls.app_url, district_id=DistrictId("demo"), max_connections=1) as db:
+                await db.ping()
+                asked = []
+                execute = psycopg.AsyncConnection.execute
+
+                async def counting(self, query, *args, **kwargs):
+                    asked.append(query)
+                    return await execute(self, query, *args, **kwargs)
+
+                monkeypatch.setattr(psycopg.AsyncConnection, "execute", counting)
+                await db.ping()
+                return asked
+
+        assert asyncio.run(work()) == ["SELECT FROM districts LIMIT 1"]
 
 
 class TestDistricts:

@@ -1,34 +1,37 @@
 -- Predictions and the audit trail; both append only.
 
--- name: save_predictions
--- A prediction that is stored already (an answer out of the cache) is left as it is.
-INSERT INTO predictions (
-    prediction_id, student_key, as_of, created_at, feature_week, model_version, policy_version,
-    risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+-- name: save_answers
+-- All predictions and one audit row per answer, or nothing: false where the district lacks a student. A prediction that
+-- is stored already (an answer out of the cache) is left as it is.
+WITH given AS MATERIALIZED (
+    SELECT given.*, student.student_key
+    FROM json_to_recordset(%(rows)s::json) AS given (
+        student_id text, outcome text, request_id text,
+        prediction_id uuid, as_of timestamptz, created_at timestamptz, feature_week date,
+        model_version text, policy_version text, risk_score float8, risk_60plus float8, category text,
+        coverage jsonb, reasons jsonb, protective_factors jsonb, attention_weeks jsonb
+    )
+    JOIN students AS student USING (student_id)
+), verdict AS (
+    SELECT count(*) = %(n_answers)s AS is_complete FROM given
+), saved AS (
+    INSERT INTO predictions (
+        prediction_id, student_key, as_of, created_at, feature_week, model_version, policy_version,
+        risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+    )
+    SELECT
+        prediction_id, student_key, as_of, created_at, feature_week, model_version, policy_version,
+        risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+    FROM given
+    WHERE outcome = 'scored' AND (SELECT is_complete FROM verdict)
+    ON CONFLICT (prediction_id, created_at) DO NOTHING
+), audited AS (
+    INSERT INTO audit_log (actor, action, outcome, request_id, student_key, prediction_id)
+    SELECT %(actor)s, %(action)s, outcome, request_id, student_key, prediction_id
+    FROM given
+    WHERE (SELECT is_complete FROM verdict)
 )
-SELECT
-    given.prediction_id, student.student_key, given.as_of, given.created_at, given.feature_week,
-    given.model_version, given.policy_version, given.risk_score, given.risk_60plus, given.category,
-    given.coverage::jsonb, given.reasons::jsonb, given.protective_factors::jsonb, given.attention_weeks::jsonb
-FROM unnest(
-    %(prediction_id)s::text[]::uuid[], %(student_id)s::text[], %(as_of)s::timestamptz[], %(created_at)s::timestamptz[],
-    %(feature_week)s::date[], %(model_version)s::text[], %(policy_version)s::text[],
-    %(risk_score)s::float8[], %(risk_60plus)s::float8[], %(category)s::text[],
-    %(coverage)s::text[], %(reasons)s::text[], %(protective_factors)s::text[], %(attention_weeks)s::text[]
-) AS given (
-    prediction_id, student_id, as_of, created_at, feature_week, model_version, policy_version,
-    risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
-)
-JOIN students AS student USING (student_id)
-ON CONFLICT (prediction_id, created_at) DO NOTHING;
-
--- name: audit_answers
-INSERT INTO audit_log (actor, action, outcome, request_id, student_key, prediction_id)
-SELECT %(actor)s, %(action)s, given.outcome, given.request_id, student.student_key, given.prediction_id
-FROM unnest(
-    %(outcomes)s::text[], %(request_ids)s::text[], %(student_ids)s::text[], %(prediction_ids)s::text[]::uuid[]
-) AS given (outcome, request_id, student_id, prediction_id)
-JOIN students AS student USING (student_id);
+SELECT is_complete FROM verdict;
 
 -- name: audit_event
 INSERT INTO audit_log (actor, action, outcome, request_id, student_key)
