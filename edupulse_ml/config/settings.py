@@ -53,6 +53,10 @@ class Settings(BaseSettings):
         description="Address of the API that clients ask; unset: the one started from the home folder.",
     )
     http_port: int = Field(default=8000, ge=0, le=65535, description="Port of the HTTP API; 0 picks a free one.")
+    serve_mode: Literal["fast", "default"] = Field(
+        default="fast",
+        description="How `make up` runs Ray Serve: `fast` puts HAProxy before the replicas, `default` Ray's own proxy.",
+    )
     dashboard_port: int = Field(default=8265, ge=0, le=65535, description="Port of the Ray dashboard.")
     mlflow_port: int = Field(default=5000, ge=0, le=65535, description="Port of the embedded MLflow UI.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(

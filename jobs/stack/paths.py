@@ -11,6 +11,12 @@ from edupulse_ml.config.address import api_url_path
 _LONGEST_SOCKET_PATH: Final = 103
 """Bytes in `sockaddr_un.sun_path` on the Unix with the least room (macOS), less the closing zero."""
 
+_LONGEST_HAPROXY_SOCKET_PATH: Final = 97
+"""HAProxy adds a process id and `.tmp` to it while it starts."""
+
+_LONGEST_HAPROXY_SOCKET_NAME: Final = len("/metrics.sock") + 56
+"""Ray puts the node's id, 56 hexadecimal digits, before the name."""
+
 _LONGEST_RAY_SOCKET_SUFFIX: Final = len("/session_2026-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 
 
@@ -86,3 +92,11 @@ class StackPaths:
     def ray_sessions(self) -> Path:
         """Ray's own temporary folder: in the home, or outside where its socket paths would be too long."""
         return self.socket_folder(self.home / "ray", socket_name="x" * (_LONGEST_RAY_SOCKET_SUFFIX - 1))
+
+    @property
+    def haproxy(self) -> Path:
+        """HAProxy's files and sockets: in the home, or outside where its socket paths would be too long."""
+        for folder in (self.home / "haproxy", self.short_folder("lb")):
+            if len(f"{folder}/".encode()) + _LONGEST_HAPROXY_SOCKET_NAME <= _LONGEST_HAPROXY_SOCKET_PATH:
+                return folder
+        return Path("/tmp") / self.short_folder("lb").name  # noqa: S108  (made private, and refused if it is not ours)

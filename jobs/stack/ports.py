@@ -38,6 +38,22 @@ def next_free(preferred: int, *, taken: Iterable[int] = (), tries: int = 100) ->
     raise ConflictError(msg)
 
 
+def free_block(ports: range, *, size: int, first_look: int) -> int:
+    """The first of `size` neighbouring ports in `ports` of which none is in use; block number `first_look`, modulo the
+    number of blocks, is looked at first.
+
+    Raises:
+        ConflictError: no block is free.
+    """
+    blocks = len(ports) // size
+    for offset in range(blocks):
+        first = ports.start + (first_look + offset) % blocks * size
+        if all(is_free(port) for port in range(first, first + size)):
+            return first
+    msg = f"No {size} neighbouring ports from {ports.start} to {ports.stop - 1} are free: end what holds them."
+    raise ConflictError(msg)
+
+
 def listens(unix_socket: Path) -> bool:
     """Whether a server accepts connections on the socket."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:

@@ -122,6 +122,19 @@ def last_lines(log: Path, *, count: int = 15) -> str:
         return ""
 
 
+def make_private(folder: Path, *, server: str) -> None:
+    """Create the folder where needed, and close it to everybody else.
+
+    Raises:
+        ServerStartError: somebody else put something there; `server` is who needs the folder.
+    """
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        msg = f"{folder} belongs to somebody else: remove it, or set EDUPULSE_HOME to a folder with a shorter path."
+        raise ServerStartError(msg, dependency=server)
+    folder.chmod(0o700)
+
+
 def _create_time(pid: int) -> float:
     try:
         return psutil.Process(pid).create_time()

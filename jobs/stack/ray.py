@@ -6,14 +6,16 @@
 import hashlib
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
+from jobs.stack import haproxy
 from jobs.stack.paths import StackPaths
 from jobs.stack.ports import LOOPBACK, next_free
-from jobs.stack.processes import MARKER, ManagedProcess, end, is_alive, spawn
+from jobs.stack.processes import MARKER, ManagedProcess, end, is_alive, make_private, spawn
 from jobs.stack.state import exclusive, forget, load_state, remember, write_atomically
 from jobs.stack.web import answers, wait_for
 
@@ -31,22 +33,22 @@ _DEFAULT_PORTS: Final = (
 )
 
 
-def ensure_ray(paths: StackPaths, *, dashboard_port: int, environment: Mapping[str, str]) -> ManagedProcess:
+def ensure_ray(paths: StackPaths, *, dashboard_port: int, environment: Mapping[str, str], fast: bool) -> ManagedProcess:
     """The running head, which is started first where needed. One that was started with other settings, or whose
-    dashboard does not answer, is replaced. Its replicas and jobs inherit `environment`.
+    dashboard does not answer, is replaced. Its replicas and jobs inherit `environment`; `fast` chooses Serve's mode.
 
     Raises:
         ServerStartError: it does not start; the message holds the end of its log.
     """
     with exclusive(paths, NAME):
-        wanted = {**environment, **_ray_settings(paths)}
+        wanted = haproxy.mode_environment({**environment, **_ray_settings(paths)}, fast=fast)
         known = load_state(paths).get(NAME)
         if known is not None:
             if is_alive(known) and known.fingerprint == _fingerprint(wanted) and answers(_health_url(known)):
                 return known
             end(known, grace_s=15.0)
             forget(paths, NAME)
-        return _start(paths, dashboard_port, wanted)
+        return _start(paths, dashboard_port, wanted, fast=fast)
 
 
 def stop_ray(paths: StackPaths) -> bool:
@@ -89,18 +91,27 @@ def _fingerprint(environment: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _choose_ports(dashboard_port: int) -> tuple[tuple[str, int], ...]:
+def _choose_ports(dashboard_port: int) -> dict[str, int]:
     chosen = {"dashboard": next_free(dashboard_port)}
     for use, preferred in _DEFAULT_PORTS:
         chosen[use] = next_free(preferred, taken=chosen.values())
-    return tuple(chosen.items())
+    return chosen
 
 
-def _start(paths: StackPaths, dashboard_port: int, environment: Mapping[str, str]) -> ManagedProcess:
+def _prepare_haproxy(paths: StackPaths, port: dict[str, int]) -> dict[str, str]:
+    port.update(haproxy.choose_ports(paths, taken=port))
+    # Its admin socket is open to all users, so its folder must not be; what an earlier head left there is stale.
+    make_private(paths.haproxy, server=NAME)
+    for leftover in paths.haproxy.iterdir():
+        shutil.rmtree(leftover, ignore_errors=True)
+    return haproxy.place_environment(paths, port)
+
+
+def _start(paths: StackPaths, dashboard_port: int, environment: Mapping[str, str], *, fast: bool) -> ManagedProcess:
     paths.make()
     paths.ray_sessions.mkdir(mode=0o700, parents=True, exist_ok=True)
-    ports = _choose_ports(dashboard_port)
-    port = dict(ports)
+    port = _choose_ports(dashboard_port)
+    place = _prepare_haproxy(paths, port) if fast else {}
     started = spawn(
         NAME,
         [
@@ -112,14 +123,14 @@ def _start(paths: StackPaths, dashboard_port: int, environment: Mapping[str, str
             f"--object-store-memory={_OBJECT_STORE_BYTES}", f"--num-cpus={max(_FEWEST_CPUS, os.cpu_count() or 1)}",
             "--log-color=false",
         ],
-        environment={**environment, "PYTHONUNBUFFERED": "1"},
+        environment={**environment, **place, "PYTHONUNBUFFERED": "1"},
         log=paths.logs / "ray.log",
         cwd=paths.home,
     )  # fmt: skip
     started = replace(
         started,
         url=f"http://{LOOPBACK}:{port['dashboard']}",
-        ports=ports,
+        ports=tuple(port.items()),
         fingerprint=_fingerprint(environment),
     )
     remember(paths, started)

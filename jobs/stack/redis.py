@@ -1,6 +1,5 @@
 """The embedded Redis: a cache and nothing else, on a Unix socket, without persistence."""
 
-import os
 import re
 import shutil
 import socket
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from jobs.stack.paths import StackPaths
-from jobs.stack.processes import ManagedProcess, ServerStartError, end, is_alive, last_lines, spawn
+from jobs.stack.processes import ManagedProcess, ServerStartError, end, is_alive, last_lines, make_private, spawn
 from jobs.stack.state import exclusive, forget, load_state, remember
 
 NAME: Final = "redis"
@@ -79,7 +78,7 @@ def _start_if_needed(paths: StackPaths, environment: Mapping[str, str]) -> None:
     paths.make()
     paths.redis_data.mkdir(exist_ok=True)
     unix_socket = socket_path(paths)
-    _make_private(unix_socket.parent)
+    make_private(unix_socket.parent, server=NAME)
     unix_socket.unlink(missing_ok=True)
     log = paths.logs / "redis.log"
     started = spawn(
@@ -95,14 +94,6 @@ def _start_if_needed(paths: StackPaths, environment: Mapping[str, str]) -> None:
     )  # fmt: skip
     remember(paths, started)
     _wait_until_ready(started, unix_socket, log)
-
-
-def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        msg = f"{folder} belongs to somebody else: remove it, or set EDUPULSE_HOME to a folder with a shorter path."
-        raise ServerStartError(msg, dependency=NAME)
-    folder.chmod(0o700)
 
 
 def _wait_until_ready(started: ManagedProcess, unix_socket: Path, log: Path) -> None:

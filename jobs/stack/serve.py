@@ -13,11 +13,13 @@ import yaml
 
 from edupulse_ml.core.errors import DependencyDownError, InvalidInputError
 from jobs.stack.ports import LOOPBACK
+from jobs.stack.web import answers
 
 CONFIG_FILE: Final = Path(__file__).parents[2] / "serve_config.yaml"
 _ROUTE: Final = "/api/serve/applications/"
 _DEPLOY_TIMEOUT_S: Final = 300.0
-_POLL_S: Final = 0.5
+_REACH_TIMEOUT_S: Final = 60.0
+_POLL_S: Final = 0.1
 _DELETE_TIMEOUT_S: Final = 60.0
 _FAILED: Final = "DEPLOY_FAILED"
 _COLOUR: Final = re.compile(r"\x1b\[[0-9;]*m")
@@ -54,6 +56,19 @@ class ServeClient:
                 return
             if _FAILED in states.values() or time.monotonic() > deadline:
                 raise DeployFailedError(self._explain(applications, states), dependency="ray serve")
+            time.sleep(_POLL_S)
+
+    def wait_until_reached(self, url: str) -> None:
+        """Return once a GET of `url`, which passes through the proxy to a replica, succeeds.
+
+        Raises:
+            DeployFailedError: it does not in time.
+        """
+        deadline = time.monotonic() + _REACH_TIMEOUT_S
+        while not answers(url):
+            if time.monotonic() > deadline:
+                msg = f"The API runs but is not reached at {url}: see the proxy's logs in {self.logs}."
+                raise DeployFailedError(msg, dependency="ray serve")
             time.sleep(_POLL_S)
 
     def applications(self) -> Mapping[str, Any]:

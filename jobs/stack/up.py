@@ -1,6 +1,7 @@
 """`edupulse up`, `down` and `status`: the whole stack on this machine."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from rich.console import Console
@@ -8,6 +9,7 @@ from rich.table import Table
 
 from edupulse_ml.config.settings import Settings
 from edupulse_ml.security.tokens import ensure_token
+from jobs.stack import haproxy
 from jobs.stack.embedded import Endpoints, ensure_embedded, migrate_embedded, server_environment
 from jobs.stack.mlflow import NAME as MLFLOW
 from jobs.stack.mlflow import ensure_mlflow, stop_mlflow
@@ -34,6 +36,8 @@ class RunningStack:
     api_url: str
     dashboard_url: str
     mlflow_url: str
+    proxy: str
+    """Which proxy takes HTTP, and which of its ports are open to the network."""
 
 
 def up(settings: Settings, console: Console) -> RunningStack:
@@ -46,6 +50,9 @@ def up(settings: Settings, console: Console) -> RunningStack:
     """
     paths = StackPaths.of(settings.home)
     load_config()
+    fast = settings.serve_mode == "fast" and haproxy.is_available()
+    if settings.serve_mode == "fast" and not fast:
+        console.print("There is no HAProxy on this machine: Ray Serve runs in its default mode, which is slower.")
     with exclusive(paths, "up"):
         with console.status("Starting PostgreSQL and Redis ..."):
             endpoints = ensure_embedded(settings)
@@ -54,16 +61,33 @@ def up(settings: Settings, console: Console) -> RunningStack:
         if settings.token is None:
             ensure_token(paths.home)
         environment = server_environment(settings, endpoints)
-        mlflow_url = settings.mlflow_tracking_uri
-        if mlflow_url is None:
-            with console.status("Starting MLflow ..."):
-                mlflow_url = ensure_mlflow(paths, preferred_port=settings.mlflow_port, environment=environment).url
-        with console.status("Starting Ray ..."):
-            head = ensure_ray(paths, dashboard_port=settings.dashboard_port, environment=environment)
+        with console.status("Starting Ray and MLflow ..."):
+            head, mlflow_url = _start_ray_and_mlflow(settings, paths, environment, fast=fast)
         with console.status("Deploying the API on Ray Serve ..."):
             api_url = _deploy(paths, head, preferred_port=settings.http_port)
         write_atomically(paths.api_url, f"{api_url}\n")
-    return RunningStack(paths, endpoints, api_url, head.url, mlflow_url)
+    return RunningStack(paths, endpoints, api_url, head.url, mlflow_url, _describe_proxy(head, fast=fast))
+
+
+def _start_ray_and_mlflow(
+    settings: Settings, paths: StackPaths, environment: Mapping[str, str], *, fast: bool
+) -> tuple[ManagedProcess, str]:
+    """The head, and MLflow's address. Both spend seconds on imports and wait for themselves, so they start at once."""
+    with ThreadPoolExecutor(1) as background:
+        mlflow = None
+        if settings.mlflow_tracking_uri is None:
+            mlflow = background.submit(
+                ensure_mlflow, paths, preferred_port=settings.mlflow_port, environment=environment
+            )
+        head = ensure_ray(paths, dashboard_port=settings.dashboard_port, environment=environment, fast=fast)
+        return head, str(settings.mlflow_tracking_uri) if mlflow is None else mlflow.result().url
+
+
+def _describe_proxy(head: ManagedProcess, *, fast: bool) -> str:
+    if not fast:
+        return "of Ray's own (EDUPULSE_SERVE_MODE=default)"
+    metrics, stats = head.port("haproxy-metrics"), head.port("haproxy-stats")
+    return f"HAProxy; its metrics and statistics, which are counts only, are on ports {metrics} and {stats} of all addresses"
 
 
 def show(stack: RunningStack, console: Console) -> None:
@@ -73,6 +97,7 @@ def show(stack: RunningStack, console: Console) -> None:
     table.add_row("Ray dashboard", stack.dashboard_url)
     table.add_row("  asks for the token in", str(stack.paths.ray_token))
     table.add_row("MLflow", stack.mlflow_url)
+    table.add_row("Proxy", stack.proxy)
     table.add_row("API token", str(stack.paths.token))
     table.add_row("Logs", str(stack.paths.logs))
     console.print(table)
@@ -146,7 +171,9 @@ def _deploy(paths: StackPaths, head: ManagedProcess, *, preferred_port: int) -> 
         remember(paths, replace(head, ports=tuple(ports.items())))
     client = ServeClient(head.url, read_ray_token(paths), paths.ray_sessions / "session_latest" / "logs" / "serve")
     client.deploy(local_config(load_config(), http_port=ports["http"]))
-    return _api_url(ports["http"])
+    api_url = _api_url(ports["http"])
+    client.wait_until_reached(f"{api_url}/health")
+    return api_url
 
 
 def _api_url(port: int) -> str:

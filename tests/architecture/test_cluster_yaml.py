@@ -1,5 +1,6 @@
 """`cluster.yaml` against Ray's own schema, without a cloud."""
 
+import shlex
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 
 from deployments.settings import AppArgs, SettingMissingError, complete
 from edupulse_ml.config.settings import Settings
+from jobs.stack.haproxy import MODE_FLAGS, TUNING
 
 CONFIG = Path(__file__).parents[2] / "cluster.yaml"
 
@@ -53,6 +55,17 @@ def test_every_node_starts_with_the_same_environment(cluster: dict[str, Any]) ->
     assert exports(head) == exports(worker)
     assert "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=/etc/edupulse/ray-token" in head, "no token, no start"
     assert ". /etc/edupulse/environment" in head
+
+
+@pytest.mark.parametrize("node", ["head", "worker"])
+def test_every_node_runs_the_fast_mode_that_make_up_runs(cluster: dict[str, Any], node: str) -> None:
+    exported: dict[str, str] = {}
+    for part in cluster[f"{node}_start_ray_commands"][-1].split(";"):
+        words = shlex.split(part.strip())
+        if words[:1] == ["export"]:
+            exported.update(word.split("=", 1) for word in words[1:])
+    serve = {name: value for name, value in exported.items() if name.startswith("RAY_SERVE_")}
+    assert serve == {**dict.fromkeys(MODE_FLAGS, "1"), **TUNING}
 
 
 def test_no_secret_is_in_the_file() -> None:

@@ -121,3 +121,17 @@ def test_an_application_that_failed_before_is_deployed_afresh(client: ServeClien
     monkeypatch.setattr(httpx, "request", dashboard)
     client.deploy(DOCUMENT)
     assert [request[0] for request in dashboard.requests] == ["GET", "DELETE", "GET", "GET", "PUT", "GET"]
+
+
+def test_readiness_is_a_request_that_passes_through_the_proxy(client: ServeClient, monkeypatch) -> None:
+    outcomes = [False, False, True]
+    monkeypatch.setattr(serve, "answers", lambda _: outcomes.pop(0))
+    client.wait_until_reached("http://127.0.0.1:8000/health")
+    assert outcomes == []
+
+
+def test_an_api_that_is_not_reached_in_time_is_an_error(client: ServeClient, monkeypatch) -> None:
+    monkeypatch.setattr(serve, "_REACH_TIMEOUT_S", 0.0)
+    monkeypatch.setattr(serve, "answers", lambda _: False)
+    with pytest.raises(DeployFailedError, match=r"not reached at http://127\.0\.0\.1:8000/health.*logs/serve"):
+        client.wait_until_reached("http://127.0.0.1:8000/health")

@@ -11,12 +11,18 @@ from edupulse_ml.config.settings import Settings
 from jobs.stack import ray, up
 from jobs.stack.embedded import Endpoints
 from jobs.stack.paths import StackPaths
-from jobs.stack.processes import MARKER, ManagedProcess
+from jobs.stack.processes import MARKER, ManagedProcess, ServerStartError
 from jobs.stack.serve import load_config
 from jobs.stack.state import load_state, remember
 
 HEAD = ManagedProcess(
-    "ray", 1, 1.0, "ray:ab", "/logs/ray.log", url="http://127.0.0.1:8265", ports=(("dashboard", 8265), ("gcs", 6379))
+    "ray",
+    1,
+    1.0,
+    "ray:ab",
+    "/logs/ray.log",
+    url="http://127.0.0.1:8265",
+    ports=(("dashboard", 8265), ("gcs", 6379), ("haproxy-metrics", 9101), ("haproxy-stats", 8404)),
 )
 
 
@@ -30,7 +36,11 @@ class Recorder:
         self.migrated: list[str] = []
         monkeypatch.setattr(up, "ensure_embedded", self.embedded)
         monkeypatch.setattr(up, "migrate_embedded", self.migrated.append)
+        self.fast: bool | None = None
+        self.reached: list[str] = []
         monkeypatch.setattr(up, "ensure_mlflow", lambda *_, **__: replace(HEAD, url="http://127.0.0.1:5000"))
+        monkeypatch.setattr(up.haproxy, "is_available", lambda: True)
+        monkeypatch.setattr(up.ServeClient, "wait_until_reached", lambda _, url: self.reached.append(url))
         monkeypatch.setattr(up, "ensure_ray", self.ray)
         monkeypatch.setattr(up, "next_free", lambda port, taken: port + 1)
         monkeypatch.setattr(up.ServeClient, "deploy", lambda _, document: self.deployed.append(document))
@@ -44,8 +54,8 @@ class Recorder:
             None,
         )
 
-    def ray(self, paths: StackPaths, *, dashboard_port: int, environment: dict[str, str]) -> ManagedProcess:
-        self.environment = environment
+    def ray(self, paths: StackPaths, *, dashboard_port: int, environment: dict[str, str], fast: bool) -> ManagedProcess:
+        self.environment, self.fast = environment, fast
         remember(paths, HEAD)
         return HEAD
 
@@ -72,6 +82,39 @@ def test_up_serves_the_champion_and_tells_where_everything_is(servers: Recorder)
     assert servers.environment["EDUPULSE_HOME"] == str(servers.home)
     assert (servers.home / "token").stat().st_mode & 0o777 == 0o600
     assert (servers.home / "token").read_text().strip() not in shown
+
+
+def test_up_returns_once_a_request_passes_through_the_proxy(servers: Recorder) -> None:
+    up.up(Settings(home=servers.home), Console(quiet=True))
+    assert servers.reached == ["http://127.0.0.1:8001/health"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "available", "fast", "said"),
+    [
+        ("fast", True, True, "ports 9101 and 8404 of all addresses"),
+        ("default", True, False, "of Ray's own"),
+        ("fast", False, False, "no HAProxy on this machine"),
+    ],
+)
+def test_the_mode_is_what_was_asked_for_where_there_is_an_haproxy(
+    mode: str, available: bool, fast: bool, said: str, servers: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(up.haproxy, "is_available", lambda: available)
+    console = Console(record=True, width=200)
+    up.show(up.up(Settings.model_validate({"home": servers.home, "serve_mode": mode}), console), console)
+    assert servers.fast is fast
+    assert said in console.export_text()
+
+
+def test_a_failing_mlflow_fails_the_start(servers: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> ManagedProcess:
+        raise ServerStartError("mlflow is not ready in time.", dependency="mlflow")
+
+    monkeypatch.setattr(up, "ensure_mlflow", fail)
+    with pytest.raises(ServerStartError, match="mlflow is not ready"):
+        up.up(Settings(home=servers.home), Console(quiet=True))
+    assert servers.deployed == []
 
 
 def test_the_api_keeps_its_port_while_ray_runs(servers: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
