@@ -83,6 +83,7 @@ class StandardComponents:
             district_id=district_id,
             max_connections=config.args.database_connections,
             statement_timeout_s=config.args.answer_timeout_s,  # nobody waits for a longer one
+            plans_once=True,
         )
         await database.open()
         cache = RedisAnswerCache(config.redis_url, district_id=district_id, clock=clock)

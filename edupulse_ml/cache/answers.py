@@ -5,7 +5,7 @@ raises the generation; a write made with an older one is ignored inside Redis, s
 read before an import never outlives that import. Keys are digests: Redis sees no student identifier.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from types import TracebackType
@@ -22,29 +22,46 @@ from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.core.ids import DistrictId, StudentId
 from edupulse_ml.core.ports import CacheRead, CacheSlot, CacheWrite
 
-_GENERATION: Final = "g"
 _FIELD_PREFIX: Final = "f:"
 _GENERATION_TTL_S: Final = 86_400
 """How long a dropped student's generation is kept: far longer than any answer takes to compute."""
 _LOG_EVERY: Final = timedelta(minutes=1)
 _PAUSE: Final = timedelta(seconds=1)
 """After a failure, reads and writes leave Redis alone for so long, so that a hung server delays few answers."""
-_DROP_BATCH: Final = 1000
+_STUDENTS_PER_CALL: Final = 1000
+"""Redis runs one script at a time: this many students keep the others waiting for some two milliseconds."""
 
+# A script per batch, not per student: packing and parsing a command costs the client more than Redis takes to run it.
+_READ_SCRIPT: Final = """
+local found = {}
+for number, key in ipairs(KEYS) do
+    local pair = redis.call('HMGET', key, 'g', ARGV[number])
+    found[2 * number - 1], found[2 * number] = pair[1], pair[2]
+end
+return found
+"""
+# ARGV: time to live; then per key its generation, and the number of fields and values that follow, and these.
 # The first field's time to live holds for the whole hash: a later write may shorten it but never extend it.
 _WRITE_SCRIPT: Final = """
-if tonumber(redis.call('HGET', KEYS[1], 'g') or '0') ~= tonumber(ARGV[1]) then return 0 end
-local fresh = redis.call('HLEN', KEYS[1]) == redis.call('HEXISTS', KEYS[1], 'g')
-redis.call('HSET', KEYS[1], unpack(ARGV, 3))
-local left = redis.call('TTL', KEYS[1])
-if fresh or left < 0 or left > tonumber(ARGV[2]) then redis.call('EXPIRE', KEYS[1], ARGV[2]) end
-return 1
+local ttl, at = tonumber(ARGV[1]), 2
+for _, key in ipairs(KEYS) do
+    local last = at + 1 + tonumber(ARGV[at + 1])
+    if tonumber(redis.call('HGET', key, 'g') or '0') == tonumber(ARGV[at]) then
+        local fresh = redis.call('HLEN', key) == redis.call('HEXISTS', key, 'g')
+        redis.call('HSET', key, unpack(ARGV, at + 2, last))
+        local left = redis.call('TTL', key)
+        if fresh or left < 0 or left > ttl then redis.call('EXPIRE', key, ttl) end
+    end
+    at = last + 1
+end
 """
 _DROP_SCRIPT: Final = """
-local generation = tonumber(redis.call('HGET', KEYS[1], 'g') or '0') + 1
-redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'g', generation)
-redis.call('EXPIRE', KEYS[1], ARGV[1])
+for _, key in ipairs(KEYS) do
+    local generation = tonumber(redis.call('HGET', key, 'g') or '0') + 1
+    redis.call('DEL', key)
+    redis.call('HSET', key, 'g', generation)
+    redis.call('EXPIRE', key, ARGV[1])
+end
 """
 
 _log = structlog.get_logger(__name__)
@@ -63,6 +80,9 @@ class RedisAnswerCache:
         # redis leaves its keyword arguments without types.
         self._client: redis.asyncio.Redis = redis.asyncio.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
             url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 1)
+        )
+        self._read, self._write, self._drop = (
+            self._client.register_script(script) for script in (_READ_SCRIPT, _WRITE_SCRIPT, _DROP_SCRIPT)
         )
         self._failures = 0
         self._logged_at: datetime | None = None
@@ -87,11 +107,15 @@ class RedisAnswerCache:
             return misses
 
         async def ask() -> list[CacheRead]:
-            pipeline = self._client.pipeline(transaction=False)
-            for slot in slots:
-                pipeline.hmget(self._key(slot.student_id), [_GENERATION, _FIELD_PREFIX + slot.field])
-            replies: list[tuple[bytes | None, bytes | None]] = await pipeline.execute()
-            return [CacheRead(value, int(generation or 0)) for generation, value in replies]
+            reads: list[CacheRead] = []
+            for chunk in _chunks(slots):
+                keys = [self._key(slot.student_id) for slot in chunk]
+                reply: list[bytes | None] = await self._read(keys, [_FIELD_PREFIX + slot.field for slot in chunk])
+                reads += [
+                    CacheRead(value, int(generation or 0))
+                    for generation, value in zip(reply[0::2], reply[1::2], strict=True)
+                ]
+            return reads
 
         return await self._attempt(ask, otherwise=misses)
 
@@ -101,11 +125,11 @@ class RedisAnswerCache:
             return
 
         async def ask() -> None:
-            pipeline = self._client.pipeline(transaction=False)
-            for (student_id, generation), fields in _grouped(entries).items():
-                pairs = [part for field, value in fields.items() for part in (_FIELD_PREFIX + field, value)]
-                pipeline.eval(_WRITE_SCRIPT, 1, self._key(student_id), str(generation), str(ttl_s), *pairs)  # pyright: ignore[reportArgumentType]  # the stub forgets that bytes are sent as they are
-            await pipeline.execute()
+            for chunk in _chunks(list(_grouped(entries).items())):
+                arguments: list[str | bytes | int] = [ttl_s]
+                for (_, generation), pairs in chunk:
+                    arguments += (generation, len(pairs), *pairs)
+                await self._write([self._key(student_id) for (student_id, _), _ in chunk], arguments)
 
         await self._attempt(ask, otherwise=None)
 
@@ -115,11 +139,8 @@ class RedisAnswerCache:
         Raises:
             DependencyDownError: Redis does not answer; some of them may still be cached.
         """
-        for start in range(0, len(student_ids), _DROP_BATCH):
-            pipeline = self._client.pipeline(transaction=False)
-            for student_id in student_ids[start : start + _DROP_BATCH]:
-                pipeline.eval(_DROP_SCRIPT, 1, self._key(student_id), str(_GENERATION_TTL_S))
-            await _translated(pipeline.execute())
+        for chunk in _chunks(student_ids):
+            await _translated(self._drop([self._key(student_id) for student_id in chunk], [_GENERATION_TTL_S]))
 
     async def ping(self) -> None:
         """Return if Redis answers.
@@ -160,10 +181,18 @@ class RedisAnswerCache:
             self._failures = 0
 
 
-def _grouped(entries: Iterable[CacheWrite]) -> Mapping[tuple[StudentId, int], dict[str, bytes]]:
-    groups: dict[tuple[StudentId, int], dict[str, bytes]] = {}
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), _STUDENTS_PER_CALL):
+        yield items[start : start + _STUDENTS_PER_CALL]
+
+
+def _grouped(entries: Iterable[CacheWrite]) -> Mapping[tuple[StudentId, int], list[str | bytes]]:
+    """Fields and values, alternating, of each student and generation."""
+    groups: dict[tuple[StudentId, int], list[str | bytes]] = {}
     for entry in entries:
-        groups.setdefault((entry.slot.student_id, entry.generation), {})[entry.slot.field] = entry.value
+        groups.setdefault((entry.slot.student_id, entry.generation), []).extend(
+            (_FIELD_PREFIX + entry.slot.field, entry.value)
+        )
     return groups
 
 

@@ -84,14 +84,76 @@ def test_districts_do_not_share_entries(redis_server):
     assert with_cache(redis_server.url, lambda cache: cache.read([SLOT]), district="other") == [CacheRead(None, 0)]
 
 
-def test_a_hundred_slots_are_one_exchange(redis_server):
-    slots = [CacheSlot(StudentId(f"s-{number}"), "answer") for number in range(100)]
-    with redis.Redis.from_url(redis_server.url) as client:
-        before = client.info("stats")["total_reads_processed"]
-        with_cache(redis_server.url, lambda cache: cache.read(slots))
-        after = client.info("stats")["total_reads_processed"]
-        # HELLO/CLIENT SETINFO of the new connection, the read itself, and this INFO.
-        assert after - before < 20
+@pytest.fixture
+def exchanges(monkeypatch) -> list[int]:
+    """One entry per message sent to Redis."""
+    sent: list[int] = []
+    send = redis.asyncio.Connection.send_packed_command
+
+    async def counting(self, *args, **kwargs):
+        sent.append(1)
+        await send(self, *args, **kwargs)
+
+    monkeypatch.setattr(redis.asyncio.connection.AbstractConnection, "send_packed_command", counting)
+    return sent
+
+
+def test_a_hundred_students_are_one_exchange(redis_server, exchanges):
+    slots = [CacheSlot(StudentId(f"s-{number}"), f"answer {number % 2}") for number in range(100)]
+
+    async def work(cache):
+        async def once() -> list[int]:
+            counts = []
+            for call in (
+                cache.drop([slot.student_id for slot in slots]),
+                cache.write([CacheWrite(slot, 1, b"x") for slot in slots], ttl_s=60),
+                cache.read(slots),
+            ):
+                exchanges.clear()
+                await call
+                counts.append(len(exchanges))
+            return counts
+
+        await once()  # Redis is told the scripts the first time
+        return await once()
+
+    assert with_cache(redis_server.url, work) == [1, 1, 1]
+
+
+def test_a_server_that_forgot_the_scripts_is_told_again(redis_server):
+    async def work(cache):
+        await cache.write([CacheWrite(SLOT, 0, b"x")], ttl_s=60)
+        await cache.read([SLOT])
+        with redis.Redis.from_url(redis_server.url) as client:
+            client.script_flush()
+        await cache.write([CacheWrite(SLOT, 0, b"y")], ttl_s=60)
+        return await cache.read([SLOT])
+
+    assert with_cache(redis_server.url, work) == [CacheRead(b"y", 0)]
+
+
+def test_a_write_of_many_students_ignores_those_dropped_since(redis_server):
+    slots = [CacheSlot(StudentId(f"s-{number}"), field) for number in range(3) for field in ("answer", "window")]
+
+    async def work(cache):
+        await cache.drop([StudentId("s-1")])
+        await cache.write([CacheWrite(slot, 0, slot.field.encode()) for slot in slots], ttl_s=60)
+        return await cache.read(slots)
+
+    kept = [CacheRead(b"answer", 0), CacheRead(b"window", 0)]
+    assert with_cache(redis_server.url, work) == [*kept, CacheRead(None, 1), CacheRead(None, 1), *kept]
+
+
+def test_more_students_than_one_call_takes(redis_server):
+    slots = [CacheSlot(StudentId(f"s-{number}"), "answer") for number in range(2001)]
+
+    async def work(cache):
+        await cache.write([CacheWrite(slot, 0, slot.student_id.encode()) for slot in slots], ttl_s=60)
+        assert [read.value for read in await cache.read(slots)] == [slot.student_id.encode() for slot in slots]
+        await cache.drop([slot.student_id for slot in slots])
+        return {read.generation for read in await cache.read(slots)}
+
+    assert with_cache(redis_server.url, work) == {1}
 
 
 class TestDown:

@@ -131,6 +131,22 @@ def test_a_statement_that_takes_too_long_ends(world):
     asyncio.run(work())
 
 
+def test_only_the_pool_keeps_plans(world):
+    async def mode(connection) -> object:
+        cursor = await connection.execute("SHOW plan_cache_mode")
+        return await cursor.fetchone()
+
+    async def work():
+        async with (
+            Database(world.urls.app_url, district_id=DistrictId("demo"), plans_once=True) as db,
+            db.connection() as pooled,
+            db.dedicated() as dedicated,
+        ):
+            return await mode(pooled), await mode(dedicated)
+
+    assert asyncio.run(work()) == (("force_generic_plan",), ("auto",))
+
+
 def test_a_connection_notices_a_network_that_vanished():
     parts = conninfo_to_dict(district_conninfo("postgresql://db/x?keepalives_idle=60", DistrictId("demo")))
     names = ("connect_timeout", "tcp_user_timeout", "keepalives", "keepalives_idle", "keepalives_interval")
