@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any, Final
 
 import structlog
@@ -14,22 +15,26 @@ from edupulse_ml.core.errors import EduPulseError, InvalidInputError
 from edupulse_ml.core.ids import StudentId
 from edupulse_ml.core.tables import AUDIT_ATTRIBUTES, TABLES_BY_NAME, Table
 from edupulse_ml.storage.connection import Connection, Database
+from edupulse_ml.storage.direct_months import DirectMonths
 from edupulse_ml.storage.districts import read_district
+from edupulse_ml.storage.file_copy import CopiedRows, FileCopy
 from edupulse_ml.storage.merging import (
     PLANS,
     SPLITS_CLOSED_ROWS,
     MergePlan,
+    StoredRows,
     attribute_upsert,
     create_stage,
     duplicate_lines,
-    references,
-    unresolved,
 )
+from edupulse_ml.storage.references import KeyMap
 from edupulse_ml.storage.sql import load_queries
-from edupulse_ml.storage.staging import STAGE_TYPES, ArrowChunk, RejectedRow, StagedRows, Stager
+from edupulse_ml.storage.staging import ArrowChunk, RejectedRow
 
 _STATISTICS_FROM_ROWS: Final = 10_000
 """A file that changes so many rows makes the planner's statistics stale."""
+_FEW_ROWS: Final = 100_000
+"""So many stored rows are faster looked up one by one than met while reading whole months."""
 _DUPLICATE: Final = "another line of this file has the same key"
 _CONFLICT: Final = "another version with the same recorded_at is stored"
 
@@ -93,6 +98,8 @@ class LoadSession:
         self._queries = load_queries("loading")
         self._summary: dict[str, dict[str, int]] = {}
         self._grown: set[str] = set()
+        self._attached: set[str] = set()
+        self._keys = {"student_id": KeyMap("student_keys"), "school_id": KeyMap("school_keys")}
         self.touched_students: list[StudentId] = []
         """Students whose records changed; known once the session has ended."""
 
@@ -105,17 +112,31 @@ class LoadSession:
         if table_name not in TABLES_BY_NAME:
             raise InvalidInputError(f"There is no record table {table_name!r}; use one of {', '.join(TABLES_BY_NAME)}.")
         table = TABLES_BY_NAME[table_name]
-        rows = await self._stage(table, file_name, chunks)
-        rejects = rows.rejects
-        rejects += await self._reject_unresolved(table, file_name)
-        if table_name in PLANS:
-            inserted, updated, refused = await self._merge_dated(PLANS[table_name], rows, file_name)
-        else:
+        await self._connection.execute(create_stage(table))
+        plan = PLANS.get(table_name)
+        months = (
+            DirectMonths(self._database, self._connection, plan, keeps_lock=table_name in self._attached)
+            if plan is not None and plan.is_split_by_month
+            else None
+        )
+        copy = FileCopy(self._connection, table, file_name=file_name, keys=self._keys, plan=plan, months=months)
+        await copy.run(chunks)
+        if months is not None and months.own:
+            await months.attach()
+            self._attached.add(table_name)
+        rejects = copy.stager.rows.rejects + copy.copied.rejects
+        if copy.copied.n_staged:
+            await self._connection.execute(self._queries["analyze_stage"])
+        if plan is None:
             inserted, updated, refused = await self._upsert(table, file_name)
+        else:
+            own_months = [] if months is None else months.own
+            inserted, updated, refused = await self._merge_dated(plan, copy.copied, own_months, file_name)
         rejects += refused
         await self._connection.execute(self._queries["drop_stage"])
         rejected_lines = len({reject.line for reject in rejects})
-        result = LoadResult(inserted, updated, rows.n_read - inserted - updated - rejected_lines, rejects)
+        unchanged = copy.stager.rows.n_read - inserted - updated - rejected_lines
+        result = LoadResult(inserted, updated, unchanged, rejects)
         self._note(table_name, result)
         return result
 
@@ -142,44 +163,25 @@ class LoadSession:
             return
         try:
             async with self._database.dedicated() as connection:
+                await connection.execute(self._queries["sample_less"])
                 for table in sorted(self._grown):
                     await connection.execute(self._queries["refresh_statistics"], {"table": table})
         except EduPulseError as error:
             _log.warning("statistics_not_refreshed", error=type(error).__name__, tables=len(self._grown))
 
-    async def _stage(self, table: Table, file_name: str, chunks: Iterable[ArrowChunk]) -> StagedRows:
-        stager = Stager(table, file_name=file_name)
-        await self._connection.execute(create_stage(table, STAGE_TYPES))
-        async with self._connection.cursor() as cursor, cursor.copy(self._queries["copy_stage"]) as copy:
-            for chunk in chunks:
-                await copy.write(stager.encode(chunk))
-        await self._connection.execute(self._queries["analyze_stage"])
-        return stager.rows
-
-    async def _reject_unresolved(self, table: Table, file_name: str) -> list[RejectedRow]:
-        if not references(table):
-            return []
-        cursor = await self._connection.execute(unresolved(table))
-        return [
-            RejectedRow(file_name, line, "student_id", "no student with this identifier: it is missing in students")
-            if unknown_student
-            else RejectedRow(file_name, line, "school_id", "no school with this identifier: it is missing in schools")
-            for line, unknown_student in await cursor.fetchall()
-        ]
-
     async def _merge_dated(
-        self, plan: MergePlan, rows: StagedRows, file_name: str
+        self, plan: MergePlan, copied: CopiedRows, own_months: list[date], file_name: str
     ) -> tuple[int, int, list[RejectedRow]]:
-        if plan.is_split_by_month and rows.months:
-            async with self._database.connection() as connection:
-                await connection.execute(
-                    self._queries["ensure_months"], {"table": plan.table.name, "months": sorted(rows.months)}
-                )
-        inserted = updated = 0
+        """Returns the lines inserted and updated, those stored directly among them, and the lines refused."""
+        inserted, updated = copied.n_direct, 0
         rejects: list[RejectedRow] = []
-        if rows.n_without_moment < rows.n_staged:
-            inserted, updated = await self._merge(plan, plan.staged(with_moment=True), file_name, rejects)
-        if rows.n_without_moment:
+        if copied.n_without_moment < copied.n_staged:
+            source = plan.staged(with_moment=True)
+            more_inserted, updated = await self._merge(
+                plan, source, file_name, rejects, own_months=own_months, by_key=copied.n_staged < copied.n_direct
+            )
+            inserted += more_inserted
+        if copied.n_without_moment:
             await self._assign_moments(plan, file_name, rejects)
             more_inserted, more_updated = await self._merge(plan, plan.assigned(), file_name, rejects)
             inserted, updated = inserted + more_inserted, updated + more_updated
@@ -196,20 +198,29 @@ class LoadSession:
         rejects += [RejectedRow(file_name, row[0], "", _DUPLICATE) for row in await cursor.fetchall()]
 
     async def _merge(
-        self, plan: MergePlan, source: sql.Composable, file_name: str, rejects: list[RejectedRow]
+        self,
+        plan: MergePlan,
+        source: sql.Composable,
+        file_name: str,
+        rejects: list[RejectedRow],
+        *,
+        own_months: Sequence[date] = (),
+        by_key: bool = False,
     ) -> tuple[int, int]:
         """Returns how many lines were inserted and how many updated a known key."""
         is_empty = bool(await self._value(plan.compose("is_empty")))
         single = await self._insert_single_versions(plan, source) if is_empty else 0
+        stored: StoredRows = "stored_nowhere" if is_empty else "stored_by_key" if by_key else "stored_by_scan"
         await self._connection.execute(
-            plan.compose("merge_versions", source=source, only_several=is_empty), {"has_rows": not is_empty}
+            plan.compose("merge_versions", source=source, stored=stored, only_several=is_empty),
+            {"own_months": list(own_months)},
         )
-        if not is_empty:
-            await self._connection.execute(plan.compose("close_versions"))
+        cursor = await self._connection.execute(self._queries["count_outcome"])
+        ((inserted, updated, chained),) = await cursor.fetchall()
+        if chained:
+            await self._close_versions(plan, few=chained <= _FEW_ROWS)
         await self._connection.execute(plan.compose("insert_versions"))
         await self._connection.execute(self._queries["note_versions"])
-        cursor = await self._connection.execute(self._queries["count_outcome"])
-        ((inserted, updated),) = await cursor.fetchall()
         cursor = await self._connection.execute(self._queries["rejected_outcome"])
         rejects += [
             RejectedRow(file_name, line, "recorded_at" if conflicts else "", _CONFLICT if conflicts else _DUPLICATE)
@@ -219,6 +230,13 @@ class LoadSession:
         if is_empty:
             await self._connection.execute(self._queries["drop_several"])
         return single + inserted, updated
+
+    async def _close_versions(self, plan: MergePlan, *, few: bool) -> None:
+        if few:
+            await self._connection.execute(self._queries["prefer_lookups"])
+        await self._connection.execute(plan.compose("close_versions"))
+        if few:
+            await self._connection.execute(self._queries["prefer_nothing"])
 
     async def _insert_single_versions(self, plan: MergePlan, source: sql.Composable) -> int:
         await self._connection.execute(plan.compose("several_versions", source=source))

@@ -1,12 +1,12 @@
 """The statements that merge a staged file into its table, composed from the table's columns.
 
-`student_id` and `school_id` of a file become `student_key` and `school_key` in the store. Identifiers come from
-`core.tables` only.
+`student_id` and `school_id` of a file become `student_key` and `school_key` in the store, for dated tables already in
+`stage`. Identifiers come from `core.tables` only.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal, LiteralString, cast
 
 from psycopg import sql
 
@@ -14,12 +14,20 @@ from edupulse_ml.core.tables import ENROLLMENTS, TABLES, Table
 from edupulse_ml.storage.sql import load_queries
 
 _KEYS: Final = {"student_id": "student_key", "school_id": "school_key"}
-_JOINS: Final = {
-    "student_id": sql.SQL("JOIN students AS student ON student.student_id = stage.student_id"),
-    "school_id": sql.SQL("JOIN schools AS school ON school.school_id = stage.school_id"),
+KEY_TYPES: Final = {"student_id": "int8", "school_id": "int4"}
+STAGE_TYPES: Final = {
+    "text": "text",
+    "date": "date",
+    "moment": "timestamptz",
+    "boolean": "bool",
+    "integer": "int4",
+    "number": "float4",
 }
-_RESOLVED: Final = {"student_id": sql.SQL("student.student_key"), "school_id": sql.SQL("school.school_key")}
+"""Types of the temporary table's columns, of keys and of other columns by kind."""
 _SPLIT_BY_MONTH: Final = frozenset({"attendance_records", "grades", "discipline_incidents"})
+
+StoredRows = Literal["stored_by_scan", "stored_by_key", "stored_nowhere"]
+"""How the stored versions of incoming keys are found; the last where there are none."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +47,41 @@ class MergePlan:
         return self.table.name in _SPLIT_BY_MONTH
 
     @property
-    def refers_to(self) -> tuple[str, ...]:
-        """Columns of the file that name a student or a school."""
-        return references(self.table)
+    def is_loaded_by_month(self) -> bool:
+        """Whether new months are loaded before they become partitions. The store keeps integers in two bytes, which a
+        COPY that is not converted does not: tables with integers are small.
+        """
+        return self.is_split_by_month and all(column.kind != "integer" for column in self.table.columns)
 
-    def compose(self, name: str, *, source: sql.Composable | None = None, only_several: bool = False) -> sql.Composed:
-        """Statement `name` of `queries/loading.sql` for this table, reading its rows from `source`."""
+    @property
+    def key_holds_date(self) -> bool:
+        """Whether the month of a row follows from its key."""
+        return self.is_split_by_month and self.table.valid_date in self.key
+
+    def copy_into(self, month: str) -> sql.Composed:
+        """COPY of rows with `recorded_at`, in the order of `stage_columns`, into one month of the table."""
+        return load_queries("loading")["copy_month"].format(
+            month=sql.SQL(cast("LiteralString", month)), columns=_names(self.columns)
+        )
+
+    def compose(
+        self,
+        name: str,
+        *,
+        source: sql.Composable | None = None,
+        stored: StoredRows = "stored_nowhere",
+        only_several: bool = False,
+    ) -> sql.Composed:
+        """Statement `name` of `queries/loading.sql` for this table, reading its rows from `source`, and the versions
+        to merge them with as `stored` says.
+        """
         several = sql.SQL("WHERE EXISTS (SELECT FROM several WHERE {same})").format(
             same=_equal(self.key, "several", "every")
         )
         return load_queries("loading")[name].format(
             table=sql.Identifier(self.table.name),
             source=source or sql.SQL(""),
+            stored=self._stored(stored),
             key=_names(self.key),
             values=_names(self.values),
             columns=_names(self.columns),
@@ -63,25 +94,18 @@ class MergePlan:
             incoming_values=_names(self.values, of="incoming"),
             latest_values=_names(self.values, of="latest"),
             same_key_several=_equal(self.key, "several", "incoming"),
-            same_key_stored=_equal(self.key, "incoming", "stored"),
             same_key_latest=_equal(self.key, "latest", "incoming"),
-            same_version=_equal(self.key, "stored", "outcome"),
+            same_version=_equal(dict.fromkeys((*self.key, *self._date)), "stored", "outcome"),
             only_several=several if only_several else sql.SQL(""),
-            bound=self._bound(),
+            is_own=self._is_own(),
             default_moment=self._default_moment(),
         )
 
     def staged(self, *, with_moment: bool) -> sql.Composed:
-        """Staged rows with or without `recorded_at`, keys resolved; rows that refer to nothing are absent."""
-        file_names = {stored: given for given, stored in _KEYS.items()}
-        columns = [
-            _RESOLVED[file_names[column]] if column in file_names else sql.Identifier("stage", column)
-            for column in self.columns
-        ]
-        return sql.SQL("SELECT stage.line, {columns}, stage.recorded_at FROM stage {joins} WHERE {condition}").format(
-            columns=sql.SQL(", ").join(columns),
-            joins=sql.SQL(" ").join(_JOINS[name] for name in self.refers_to),
-            condition=sql.SQL("stage.recorded_at IS NOT NULL" if with_moment else "stage.recorded_at IS NULL"),
+        """Staged rows with or without `recorded_at`."""
+        return sql.SQL("SELECT line, {columns}, recorded_at FROM stage WHERE {condition}").format(
+            columns=_names(self.columns),
+            condition=sql.SQL("recorded_at IS NOT NULL" if with_moment else "recorded_at IS NULL"),
         )
 
     def assigned(self) -> sql.Composed:
@@ -90,13 +114,35 @@ class MergePlan:
             "SELECT line, {columns}, recorded_at FROM assigned WHERE NOT is_current AND NOT is_duplicate"
         ).format(columns=_names(self.columns))
 
+    @property
+    def _date(self) -> tuple[str, ...]:
+        """The column that says in which month a row lies."""
+        return (self.table.valid_date,) if self.table.valid_date is not None and self.is_split_by_month else ()
+
+    def _stored(self, name: StoredRows) -> sql.Composed:
+        return load_queries("loading")[name].format(
+            table=sql.Identifier(self.table.name),
+            key=_names(self.key),
+            bound=self._bound(),
+            same_key_stored=_equal(self.key, "incoming", "stored"),
+            same_key_wanted=_equal(self.key, "stored", "wanted"),
+        )
+
     def _bound(self) -> sql.Composable:
         """Spares the months that the file does not touch, where the key itself holds the date."""
-        if self.table.valid_date not in self.key or not self.is_split_by_month:
+        if self.table.valid_date is None or not self.key_holds_date:
             return sql.SQL("true")
         return sql.SQL(
             "stored.{date} BETWEEN (SELECT min({date}) FROM stage) AND (SELECT max({date}) FROM stage)"
         ).format(date=sql.Identifier(self.table.valid_date))
+
+    def _is_own(self) -> sql.Composable:
+        """Whether a stored row came from this very file, straight into its month."""
+        if self.table.valid_date is None or not self.is_split_by_month:
+            return sql.SQL("false")
+        return sql.SQL("date_trunc('month', stored.{date})::date = ANY(%(own_months)s::date[])").format(
+            date=sql.Identifier(self.table.valid_date)
+        )
 
     def _default_moment(self) -> sql.Composable:
         if self.table.valid_date is None:
@@ -114,22 +160,25 @@ def references(table: Table) -> tuple[str, ...]:
     return tuple(column.name for column in table.columns if column.name in _KEYS and column.name != own)
 
 
-def unresolved(table: Table) -> sql.Composed:
-    """Lines of the stage that refer to an unknown student or school."""
-    refers_to = references(table)
-    return load_queries("loading")["unresolved"].format(
-        left_joins=sql.SQL(" ").join(sql.SQL("LEFT {}").format(_JOINS[name]) for name in refers_to),
-        unknown_student=sql.SQL("student.student_key IS NULL" if "student_id" in refers_to else "false"),
-        unknown_school=sql.SQL("school.school_key IS NULL" if "school_id" in refers_to else "false"),
-    )
+def stage_columns(table: Table) -> tuple[str, ...]:
+    """The file's columns in the order in which `stage` has them, behind `line`."""
+    plan = PLANS.get(table.name)
+    if plan is None:
+        return tuple(column.name for column in table.columns)
+    given = {stored: name for name, stored in _KEYS.items()}
+    return (*(given.get(column, column) for column in plan.columns), "recorded_at")
 
 
-def create_stage(table: Table, types: dict[str, str]) -> sql.Composed:
-    """The temporary table that holds a file; `types` maps column kinds to PostgreSQL types."""
+def create_stage(table: Table) -> sql.Composed:
+    """The temporary table that holds a file; of a dated table with keys in place of identifiers."""
+    kinds = {column.name: column.kind for column in table.columns}
+    is_dated = table.name in PLANS
     return load_queries("loading")["create_stage"].format(
         definitions=sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(column.name), sql.Identifier(types[column.kind]))
-            for column in table.columns
+            sql.SQL("{} {}").format(sql.Identifier(_KEYS[name]), sql.Identifier(KEY_TYPES[name]))
+            if is_dated and name in _KEYS
+            else sql.SQL("{} {}").format(sql.Identifier(name), sql.Identifier(STAGE_TYPES[kinds[name]]))
+            for name in stage_columns(table)
         )
     )
 

@@ -1,28 +1,21 @@
-"""Arrow tables of records as CSV for COPY, with the rows that the tables could not hold set aside."""
+"""Chunks of one file, checked, as columns that COPY can take; rows that the table could not hold are set aside."""
 
 # pyarrow ships without types, so that strict mode knows nothing of what it returns.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
-import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any, Final, Protocol, cast
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv
+from numpy.typing import NDArray
 
 from edupulse_ml.core.tables import Column, Table
 
-STAGE_TYPES: Final = {
-    "text": "text",
-    "date": "date",
-    "moment": "timestamptz",
-    "boolean": "bool",
-    "integer": "int4",
-    "number": "float4",
-}
 _ARROW_TYPES: Final = {
     "text": pa.string(),
     "date": pa.date32(),
@@ -60,22 +53,30 @@ class StagedRows:
     """What the chunks of one file held so far."""
 
     n_read: int = 0
-    n_staged: int = 0
-    n_without_moment: int = 0
-    months: set[date] = field(default_factory=set[date])
     rejects: list[RejectedRow] = field(default_factory=list[RejectedRow])
 
 
+@dataclass(frozen=True)
+class CheckedChunk:
+    """The storable rows of a chunk. `columns` are Arrow arrays, texts dictionary-encoded, by the file's column names;
+    `lines` [R]; `months` [R] counts the months of the valid date since 1970, None where it is no date.
+    """
+
+    columns: Mapping[str, Any]
+    lines: NDArray[np.int64]
+    months: NDArray[np.int32] | None
+
+
 class Stager:
-    """Turns the chunks of one file into CSV and keeps count."""
+    """Checks the chunks of one file and keeps count."""
 
     def __init__(self, table: Table, *, file_name: str) -> None:
         self.rows = StagedRows()
         self._table = table
         self._file = file_name
 
-    def encode(self, chunk: ArrowChunk) -> bytes:
-        """The storable rows of a chunk as CSV: `line`, then the table's columns in order; NULL is an empty field.
+    def check(self, chunk: ArrowChunk) -> CheckedChunk:
+        """The rows of a chunk that the table can hold, with the table's defaults.
 
         Raises:
             ValueError: the chunk has no `line` column, or a column cannot be read as its kind.
@@ -85,10 +86,11 @@ class Stager:
         keep = self._storable(prepared)
         if keep is not None:
             prepared = prepared.filter(keep)
-        self._note(prepared)
-        sink = io.BytesIO()
-        csv.write_csv(prepared, sink, csv.WriteOptions(include_header=False, quoting_style="needed"))
-        return sink.getvalue()
+        columns = {name: _one_array(prepared[name]) for name in prepared.column_names if name != _LINE}
+        encoded = {
+            name: array.dictionary_encode() if array.type == pa.string() else array for name, array in columns.items()
+        }
+        return CheckedChunk(encoded, _one_array(prepared[_LINE]).to_numpy(), self._months(columns))
 
     def _prepared(self, chunk: pa.Table) -> pa.Table:
         if _LINE not in chunk.column_names:
@@ -131,11 +133,13 @@ class Stager:
                 faults.append((pc.fill_null(outside, False), "the date lies outside the years 1900 to 2199"))  # noqa: FBT003  # the fill value
         return faults
 
-    def _note(self, prepared: pa.Table) -> None:
-        self.rows.n_staged += prepared.num_rows
-        if self._table.bitemporal:
-            self.rows.n_without_moment += prepared["recorded_at"].null_count
+    def _months(self, columns: Mapping[str, Any]) -> NDArray[np.int32] | None:
         valid = self._table.valid_date
-        if valid is not None and prepared.schema.field(valid).type == pa.date32():
-            months = pc.unique(pc.floor_temporal(prepared[valid], unit="month"))
-            self.rows.months.update(months.to_pylist())
+        if valid is None or columns[valid].type != pa.date32():
+            return None
+        days = columns[valid].cast(pa.int32()).to_numpy()
+        return days.astype("datetime64[D]").astype("datetime64[M]").astype(np.int32)
+
+
+def _one_array(column: pa.ChunkedArray) -> Any:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
