@@ -7,6 +7,7 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.coalescer import BatchLimits
 from deployments.components import Components
 from deployments.ingress.api import Api, create_api
 from deployments.ingress.services import Services
@@ -47,10 +48,13 @@ class Gateway:
             metrics=GatewayMetrics(),
             options=ScoringOptions(
                 cache_ttl_s=config.cache_ttl_s,
-                max_batch_size=args.max_batch_size,
-                batch_wait_s=args.batch_wait_s,
-                max_concurrent_batches=args.max_concurrent_batches,
-                max_waiting=args.max_waiting,
+                batches=BatchLimits(
+                    max_batch_size=args.max_batch_size,
+                    wait_s=args.batch_wait_s,
+                    max_concurrent=args.max_concurrent_batches,
+                    max_waiting=args.max_waiting,
+                    max_wait_s=args.max_wait_s,
+                ),
                 answer_timeout_s=args.answer_timeout_s,
             ),
         )

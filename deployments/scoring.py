@@ -6,7 +6,7 @@ Knows neither Ray nor a web framework: the hops, the store, the cache and the cl
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from time import perf_counter
 from typing import Protocol
@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from deployments.answers import encode_prediction
 from deployments.asked import Asked, answer_slot, as_asked, distinct_questions, usable_answer
 from deployments.batch_answers import batch_answers
-from deployments.coalescer import Coalescer
+from deployments.coalescer import BatchLimits, Coalescer
 from deployments.messages import (
     Answer,
     FetchRequest,
@@ -59,10 +59,7 @@ class ScoringOptions:
     """How requests are joined and answers kept."""
 
     cache_ttl_s: int = 3600
-    max_batch_size: int = 64
-    batch_wait_s: float = 0.001
-    max_concurrent_batches: int = 4
-    max_waiting: int = 512
+    batches: BatchLimits = field(default_factory=BatchLimits)
     answer_timeout_s: float = 8.0
     """Longest wait for the servers behind one batch, or for the history or the served version, in seconds."""
     model_version_max_age_s: float = 1.0
@@ -108,13 +105,7 @@ class ScoringService:
         # A caller waits a little longer than its batch, whose error names the server that hangs.
         self._patience = TimeLimit(options.answer_timeout_s + _QUEUE_PATIENCE_S)
         self._watch = ModelWatch(pipeline.served, max_age_s=options.model_version_max_age_s)
-        self._coalescer: Coalescer[Asked, Answer] = Coalescer(
-            self._answer_batch,
-            max_batch_size=options.max_batch_size,
-            wait_s=options.batch_wait_s,
-            max_concurrent=options.max_concurrent_batches,
-            max_waiting=options.max_waiting,
-        )
+        self._coalescer: Coalescer[Asked, Answer] = Coalescer(self._answer_batch, options.batches)
 
     async def predict(self, question: Question) -> Answer:
         """The answer to one question, joined with concurrent ones.
@@ -128,9 +119,9 @@ class ScoringService:
         return await self._patience.run(self._predict(question, waiting), waiting)
 
     async def predict_many(self, questions: Sequence[Question]) -> Sequence[Answer]:
-        """Answers in the order asked; raises as `predict` does."""
+        """Answers in the order asked; waits its turn and raises as `predict` does."""
         waiting = Waiting(_POSTGRESQL)
-        return await self._limit.run(self._predict_many(questions, waiting), waiting)
+        return await self._patience.run(self._predict_many(questions, waiting), waiting)
 
     async def history(self, student_id: StudentId, *, limit: int, actor: str, request_id: str) -> Sequence[Prediction]:
         """Stored predictions of one student, newest first; that they were read is audited before they leave.
@@ -157,12 +148,13 @@ class ScoringService:
         return await self._pipeline.served()
 
     async def _predict(self, question: Question, waiting: Waiting) -> Answer:
-        (asked,) = await self._resolve([question])
-        waiting.dependency = _RAY_SERVE
-        return await self._coalescer.submit(asked)
+        (answer,) = await self._predict_many([question], waiting)
+        return answer
 
     async def _predict_many(self, questions: Sequence[Question], waiting: Waiting) -> Sequence[Answer]:
-        return await self._answered(await self._resolve(questions), waiting)
+        asked = await self._resolve(questions)
+        waiting.dependency = _RAY_SERVE
+        return await self._coalescer.submit_many(asked)
 
     async def _resolve(self, questions: Sequence[Question]) -> list[Asked]:
         zone = await self._zone()

@@ -37,6 +37,9 @@ class AppArgs(BaseModel):
     batch_wait_s: float = Field(default=0.001, ge=0, le=1, description="Seconds a lone prediction waits for others.")
     max_concurrent_batches: int = Field(default=4, ge=1, le=64, description="Calls under way per gateway replica.")
     max_waiting: int = Field(default=512, ge=1, description="Predictions that may wait; one more is answered 429.")
+    max_wait_s: float = Field(
+        default=1.0, gt=0, description="Seconds that predictions may wait at the present pace; more are answered 429."
+    )
     answer_timeout_s: float = Field(
         default=8.0, gt=0, description="Seconds until a server that hangs is reported; below `request_timeout_s`."
     )

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from deployments.coalescer import BatchLimits
 from deployments.messages import Question
 from deployments.scoring import ScoringOptions
 from deployments.time_limit import NoAnswerInTimeError, TimeLimit, Waiting
@@ -13,7 +14,7 @@ from edupulse_ml.core.errors import DependencyDownError, TooManyRequestsError
 from edupulse_ml.core.ids import StudentId
 from tests.fakes.serving import LocalServing
 
-OPTIONS = ScoringOptions(answer_timeout_s=0.05, max_batch_size=1, max_concurrent_batches=2, max_waiting=4)
+OPTIONS = ScoringOptions(answer_timeout_s=0.05, batches=BatchLimits(max_batch_size=1, max_concurrent=2, max_waiting=4))
 
 
 def ask(name: str) -> Question:
