@@ -1,6 +1,7 @@
 """The 42 features grouped into the dozen concepts that a counselor can act on."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ class Concept:
     modality: Modality
     features: tuple[str, ...]
 
-    @property
+    @cached_property
     def positions(self) -> NDArray[np.intp]:
         """Positions of the features in the contract."""
         return np.array([FEATURE_INDEX[name] for name in self.features], dtype=np.intp)

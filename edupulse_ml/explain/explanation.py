@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edupulse_ml.core.contract import FEATURES
 from edupulse_ml.core.predictions import Reason
 from edupulse_ml.core.sequences import Int32, SequenceBatch
-from edupulse_ml.explain.attributions import RiskLogit, integrated_gradients
+from edupulse_ml.explain.attributions import RiskLogit
 from edupulse_ml.explain.concepts import CONCEPTS, by_concept
 from edupulse_ml.explain.verification import Candidate, verify, verify_together
 from edupulse_ml.explain.wording import Fact, fact_denominator, sentence
@@ -33,17 +33,25 @@ _log = structlog.get_logger(__name__)
 class ExplainableModel(Protocol):
     """What a model must offer to be explained."""
 
-    def standardise(self, batch: SequenceBatch) -> NDArray[np.float32]:
-        """Z [B, T, F]; 0 is the typical student of that grade band and week."""
-        ...
-
     def typical_values(self, batch: SequenceBatch) -> NDArray[np.float32]:
         """[B, F] raw value of the typical student of the scored week; NaN where unknown."""
         ...
 
-    def risk_logit(self, batch: SequenceBatch) -> RiskLogit:
-        """The differentiable logit of the risk score for rows of this batch."""
+    def attributed(self, batch: SequenceBatch) -> "ExplainedBatch":
+        """Integrated gradients of every example, and what verifies them."""
         ...
+
+
+@dataclass(frozen=True)
+class ExplainedBatch:
+    """Attributions of B students before they are worded."""
+
+    z: torch.Tensor
+    """[B, T, F] 0 is the typical student of that grade band and week."""
+    attribution: NDArray[np.float32]
+    """[B, T, F] in logits, against the typical student; 0 at padding."""
+    logit: RiskLogit
+    """The logit of the risk score for rows of this batch; need not be differentiable."""
 
 
 @dataclass(frozen=True)
@@ -73,12 +81,11 @@ def explain_batch(
     A reason is the largest signed attribution of a concept that can be worded and that occlusion confirms, by itself or
     together with the other reasons shown; fewer are returned where fewer hold.
     """
-    z_BTF = torch.from_numpy(np.ascontiguousarray(model.standardise(batch)))
-    risk_logit = model.risk_logit(batch)
-    attribution = integrated_gradients(risk_logit, z_BTF)
+    explained = model.attributed(batch)
+    attribution = explained.attribution
     effects = by_concept(attribution)
     candidates = _candidates(model, batch, attribution, effects, wanted=(max_reasons, max_protective))
-    held = _held(risk_logit, z_BTF, candidates)
+    held = _held(explained.logit, explained.z, candidates)
     dropped = int(len(candidates) - held.sum())
     if dropped:
         _log.info("explanation_unverified", dropped=dropped, candidates=len(candidates))

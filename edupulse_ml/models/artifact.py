@@ -5,7 +5,7 @@ npz, the network once more as ONNX, the rest as JSON.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from edupulse_ml.core.sequences import Float32, SequenceBatch
 from edupulse_ml.models.calibration import Calibrator, load_calibrators, save_calibrators
 from edupulse_ml.models.engines import InferenceEngine, NetworkOutput, OnnxEngine, TorchEngine, export_onnx
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
-from edupulse_ml.models.inputs import InputNorms
+from edupulse_ml.models.inputs import InputNorms, ModelInputs
 
 EngineName = Literal["onnx", "torch"]
 
@@ -97,21 +97,24 @@ class ModelArtifact:
         """
         # The contract of a release never changes while it runs, so a match is found once.
         _ = self._matches_this_release
-        runner = self._runner
-        if batch.n_examples <= runner.examples_per_run:
+        size = self.runner.examples_per_run
+        if batch.n_examples <= size:
             # This also covers an empty batch, which still needs one (empty) run to know its shapes.
-            return runner.run(self.norms.prepare(batch))
-        starts = range(0, batch.n_examples, runner.examples_per_run)
-        runs = [
-            runner.run(self.norms.prepare(batch.select(slice(start, start + runner.examples_per_run))))
-            for start in starts
-        ]
-        return NetworkOutput(
-            np.concatenate([run.logits for run in runs]), np.concatenate([run.attention for run in runs])
-        )
+            return self.runner.run(self.norms.prepare(batch))
+        parts = (slice(start, start + size) for start in range(0, batch.n_examples, size))
+        return _joined([self.runner.run(self.norms.prepare(batch.select(part))) for part in parts])
+
+    def run_prepared(self, inputs: ModelInputs) -> NetworkOutput:
+        """As `run_network`, for inputs that `norms` have prepared."""
+        size = self.runner.examples_per_run
+        if len(inputs.length) <= size:
+            return self.runner.run(inputs)
+        parts = (slice(start, start + size) for start in range(0, len(inputs.length), size))
+        return _joined([self.runner.run(inputs.select(part)) for part in parts])
 
     @cached_property
-    def _runner(self) -> InferenceEngine:
+    def runner(self) -> InferenceEngine:
+        """The engine; torch on the network's weights where none was given."""
         return self.engine or TorchEngine(self.network)
 
     @cached_property
@@ -186,3 +189,7 @@ class ModelArtifact:
 
     def _calibrated(self, hazards: NDArray[np.float64], task: Task) -> NDArray[np.float64]:
         return self.calibrators[task.name].apply(interval_probability(hazards, task))
+
+
+def _joined(runs: Sequence[NetworkOutput]) -> NetworkOutput:
+    return NetworkOutput(np.concatenate([run.logits for run in runs]), np.concatenate([run.attention for run in runs]))

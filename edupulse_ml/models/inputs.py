@@ -67,6 +67,15 @@ class ModelInputs:
     length: NDArray[np.int64]
     """[B] real steps."""
 
+    def select(self, rows: slice | NDArray[np.integer], *, z: Float32 | None = None) -> "ModelInputs":
+        """The examples at `rows`; with `z` [rows, T, F] in place of their own."""
+        own = self.z[rows] if z is None else z
+        return ModelInputs(own, self.mask[rows], self.aux[rows], self.context[rows], self.length[rows])
+
+    def shortened(self, steps: int) -> "ModelInputs":
+        """The first `steps` steps, which must hold every real one."""
+        return ModelInputs(self.z[:, :steps], self.mask[:, :steps], self.aux[:, :steps], self.context, self.length)
+
 
 @dataclass(frozen=True)
 class _Steps:

@@ -1,5 +1,7 @@
 """Explanations of the real network on simulated students: complete, verified, worded, deterministic."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import structlog
@@ -14,8 +16,9 @@ from edupulse_ml.explain.attributions import integrated_gradients
 from edupulse_ml.explain.concepts import CONCEPTS
 from edupulse_ml.explain.explanation import explain_batch
 from edupulse_ml.models.artifact import ModelArtifact
+from edupulse_ml.models.engines import NetworkOutput, TorchEngine
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
-from edupulse_ml.models.inputs import InputNorms
+from edupulse_ml.models.inputs import InputNorms, ModelInputs
 from edupulse_ml.models.protocol import labelled_rows
 from tests.fakes.training_data import make_training_data
 
@@ -97,3 +100,24 @@ def test_what_is_logged_of_unverified_reasons_are_counts_only(model: Explainable
     with structlog.testing.capture_logs() as logged:
         explain_batch(model, batch)
     assert all(set(line) <= {"event", "log_level", "dropped", "candidates"} for line in logged)
+
+
+class CountingEngine(TorchEngine):
+    """Notes how many rows each forward had."""
+
+    def __init__(self, network: RiskNet) -> None:
+        super().__init__(network)
+        self.examples_per_run = 10_000
+        self.rows: list[int] = []
+
+    def run(self, inputs: ModelInputs) -> NetworkOutput:
+        self.rows.append(len(inputs.length))
+        return super().run(inputs)
+
+
+def test_a_batch_is_verified_in_at_most_three_forwards(model: ExplainableArtifact, batch: SequenceBatch) -> None:
+    engine = CountingEngine(model._artifact.network)
+    explained = explain_batch(ExplainableArtifact(replace(model._artifact, engine=engine)), batch)
+    assert any(explanation.reasons for explanation in explained)
+    assert engine.rows[0] == 2 * batch.n_examples
+    assert 2 <= len(engine.rows) <= 3
