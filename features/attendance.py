@@ -10,11 +10,12 @@ import numpy as np
 
 from edupulse_ml.core.records import AttendanceEvents
 from edupulse_ml.core.tables import ABSENT_STATUSES, ATTENDANCE_STATUSES
-from features.facts import Facts, StepSums, Versions, facts_of, versions_of
-from features.ragged import Bools, Floats, Intervals, Ints, merge_intervals, ratio, slope_over_lags
+from features.facts import Facts, Spells, StepSums, facts_of, versions_of
+from features.ragged import Bools, Floats, Intervals, Ints, merge_intervals, ratio
 from features.school_weeks import COUNT_OF_SET, DAYS
 from features.steps import Steps
 from features.streaks import absence_streaks
+from features.trends import N_LAGS, Corrections, slope
 
 WHOLE_DAY = 1000
 """Absences are summed in thousandths of a day."""
@@ -30,16 +31,25 @@ _IS_ABSENT = np.array([status in ABSENT_STATUSES for status in ATTENDANCE_STATUS
 
 
 @dataclass(frozen=True)
-class AttendanceRows:
-    """The attendance versions that count, with their day (position among all enrolled days of school)."""
+class Absences:
+    """The absences that count, with their day (position among all enrolled days of school)."""
 
     facts: Facts
     day_position: Ints
-    absence: Ints
+    amount: Ints
     unexcused: Ints
-    special_absence: Ints
-    tardy: Ints
-    present: Ints
+    special: Ints
+
+
+@dataclass(frozen=True)
+class AttendanceRows:
+    """The attendance versions that count."""
+
+    facts: Facts
+    absences: Absences
+    tardy: Facts
+    is_present: Bools
+    by_period: Facts
     periods_absent: Ints
     periods_scheduled: Ints
 
@@ -59,32 +69,35 @@ class AttendanceBlock:
 def attendance_features(events: AttendanceEvents, steps: Steps) -> AttendanceBlock:
     """All attendance columns."""
     rows = _attendance_rows(events, steps)
-    absence, days = rows.facts.total(rows.absence), _days_with_attendance(rows.facts, steps)
+    absences = rows.absences
+    absence, days = absences.facts.total(absences.amount), _days_with_attendance(rows.facts, steps)
     absent_4wk, days_4wk = absence.window(0, 3), days.window(0, 3)
     absent_ytd, days_ytd = absence.year_to_date(), days.year_to_date()
-    present_4wk = rows.facts.total(rows.present).window(0, 3)
-    rate_4wk = ratio(absent_4wk, days_4wk * WHOLE_DAY)
+    present_4wk = rows.facts.total(rows.is_present).window(0, 3)
+    thousandths_4wk, thousandths_ytd = days_4wk * WHOLE_DAY, days_ytd * WHOLE_DAY
+    rate_4wk = ratio(absent_4wk, thousandths_4wk)
     rate_before = ratio(absence.window(4, 11), days.window(4, 11) * WHOLE_DAY)
     taken = days_ytd > 0
-    streak = absence_streaks(rows.facts, rows.day_position, rows.absence * 2 >= WHOLE_DAY, steps)
+    streak = absence_streaks(absences.facts, absences.day_position, absences.amount * 2 >= WHOLE_DAY, steps)
     expected = _expected_share(steps)
-    periods = rows.facts.total(rows.periods_absent).window(0, 3), rows.facts.total(rows.periods_scheduled).window(0, 3)
+    periods_absent = rows.by_period.total(rows.periods_absent).window(0, 3)
+    periods_scheduled = rows.by_period.total(rows.periods_scheduled).window(0, 3)
     taken_today = days.lag(0) > 0
-    special_ytd = rows.facts.total(rows.special_absence).year_to_date() / WHOLE_DAY
-    unexcused = rows.facts.total(rows.unexcused)
+    special_ytd = absences.facts.total(absences.special).year_to_date() / WHOLE_DAY
+    unexcused = absences.facts.total(absences.unexcused)
     features = [
         np.where(taken_today, absence.lag(0) / (steps.n_days * WHOLE_DAY), np.nan),
         rate_4wk,
-        ratio(absent_ytd, days_ytd * WHOLE_DAY),
+        ratio(absent_ytd, thousandths_ytd),
         _chronic_tier(absent_ytd, days_ytd),
         np.where(steps.weeks_into_year + 1 >= MIN_WEEKS_FOR_CHANGE, rate_4wk - rate_before, np.nan),
-        _trend(absence, days),
-        ratio(unexcused.window(0, 3), days_4wk * WHOLE_DAY),
+        _trend(absence, days, steps),
+        ratio(unexcused.window(0, 3), thousandths_4wk),
         np.where(taken, (unexcused.year_to_date() + WHOLE_DAY) / (absent_ytd + 2 * WHOLE_DAY), np.nan),
         np.where(taken, np.minimum(streak.current, STREAK_CAP_DAYS), np.nan),
         np.where(taken, np.minimum(streak.longest, STREAK_CAP_DAYS), np.nan),
         _tardy_rate(rows, present_4wk, steps),
-        ratio(*periods),
+        ratio(periods_absent, periods_scheduled),
         np.where(
             taken,
             (special_ytd + SUPPORT_M_PREBREAK * expected) / (absent_ytd / WHOLE_DAY + SUPPORT_M_PREBREAK),
@@ -99,64 +112,64 @@ def _attendance_rows(events: AttendanceEvents, steps: Steps) -> AttendanceRows:
     versions = versions_of(
         steps, student=events.student, known_day=events.known_day, superseded_day=events.superseded_day
     )
-    row, weekday, keep = _enrolled_day(events, versions, steps)
-    facts = facts_of(steps, versions, row=row, keep=keep)
-    status = events.status
-    absent = _IS_ABSENT[status]
-    fraction = np.where(np.isnan(events.fraction_absent), 1.0, events.fraction_absent)
-    absence = np.where(absent, np.rint(fraction * WHOLE_DAY), 0).astype(np.int64)
-    usable_row = np.where(keep, row, 0)
-    special = (steps.at.special_set[usable_row] >> weekday) & 1
-    earlier_days = steps.at.day_set[usable_row] & ((1 << weekday) - 1)
-    by_period = ~absent & ~np.isnan(events.periods_absent) & (events.periods_scheduled > 0)
+    week = steps.weeks.week_index(events.day)
+    days_of_week = steps.days_in_week.take(versions.cell + week)
+    # A day before the calendar, whose week is clipped, has a negative number here and belongs to no step.
+    weekday = events.day - steps.weeks.first_day - DAYS * week
+    keep = ((days_of_week >> np.maximum(weekday, 0)) & 1).astype(np.bool_) & (weekday >= 0)
+    facts = facts_of(steps, versions, row=steps.row_at.take(versions.cell + week), keep=keep)
+    is_absent = _IS_ABSENT[events.status]
+    by_period = np.flatnonzero(~is_absent & ~np.isnan(events.periods_absent) & (events.periods_scheduled > 0))
+    absent = np.flatnonzero(is_absent & keep)
+    row_of_absent = steps.row_at[versions.cell[absent] + week[absent]]
     return AttendanceRows(
         facts=facts,
-        day_position=steps.day_offset[usable_row] + COUNT_OF_SET[earlier_days],
-        absence=absence,
-        unexcused=np.where(status == _UNEXCUSED, absence, 0),
-        special_absence=absence * special,
-        tardy=(status == _TARDY).astype(np.int64),
-        present=(~absent).astype(np.int64),
-        periods_absent=_thousandths(events.periods_absent, by_period),
-        periods_scheduled=_thousandths(events.periods_scheduled, by_period),
+        absences=_absences(events, facts.of(absent), absent, row_of_absent, weekday[absent], steps),
+        tardy=facts.of(np.flatnonzero(events.status == _TARDY)),
+        is_present=~is_absent,
+        by_period=facts.of(by_period),
+        periods_absent=_thousandths(events.periods_absent[by_period]),
+        periods_scheduled=_thousandths(events.periods_scheduled[by_period]),
     )
 
 
-def _thousandths(values: np.ndarray, keep: Bools) -> Ints:
-    return np.rint(np.where(keep, values, 0.0) * 1000.0).astype(np.int64)
+def _absences(events: AttendanceEvents, facts: Facts, absent: Ints, row: Ints, weekday: Ints, steps: Steps) -> Absences:
+    fraction = events.fraction_absent[absent]
+    amount = _thousandths(np.where(np.isnan(fraction), 1.0, fraction))
+    is_special = (steps.at.special_set[row] >> weekday) & 1
+    earlier_days = steps.at.day_set[row] & ((1 << weekday) - 1)
+    return Absences(
+        facts=facts,
+        day_position=steps.day_offset[row] + COUNT_OF_SET[earlier_days],
+        amount=amount,
+        unexcused=np.where(events.status[absent] == _UNEXCUSED, amount, 0),
+        special=amount * is_special,
+    )
 
 
-def _enrolled_day(events: AttendanceEvents, versions: Versions, steps: Steps) -> tuple[Ints, Ints, Bools]:
-    """Row and weekday of each version's day, and whether it is an enrolled day of school."""
-    weeks = steps.weeks
-    day = events.day.astype(np.int64)
-    row = steps.at_or_after(versions.student, day)
-    weekday = (day - weeks.first_day) % DAYS
-    exists = row < versions.end
-    usable = np.where(exists, row, 0)
-    keep = exists & (steps.week[usable] + weekday == day) & ((steps.at.day_set[usable] >> weekday) & 1 > 0)
-    return row, weekday, keep
+def _thousandths(values: np.ndarray) -> Ints:
+    return np.rint(values * 1000.0).astype(np.int64)
 
 
 def _days_with_attendance(facts: Facts, steps: Steps) -> StepSums:
     """Enrolled days of school per step, from the row on at which attendance of that step is known."""
-    lasting = (facts.start == facts.row) & (facts.stop == facts.end)
-    always = np.bincount(facts.row[lasting], minlength=steps.n_rows) > 0
-    other = np.flatnonzero(~lasting)
-    other = other[~always[facts.row[other]]]
-    merged = merge_intervals(Intervals(facts.row[other], facts.start[other], facts.stop[other]))
-    lasting_row = np.flatnonzero(always)
-    row = np.concatenate((lasting_row, merged.key))
-    end = steps.end(steps.at.student[row])
+    always = np.bincount(facts.lasting_row, minlength=steps.n_rows + 1)[: steps.n_rows] > 0
+    others = facts.others
+    lone = np.flatnonzero(~always[others.row])
+    merged = merge_intervals(Intervals(others.row[lone], others.start[lone], others.stop[lone]))
+    lasting = np.where(always, steps.rows, steps.n_rows)
     taken = Facts(
         steps=steps,
-        source=np.arange(len(row)),
-        row=row,
-        start=np.concatenate((lasting_row, merged.start)),
-        stop=np.concatenate((end[: len(lasting_row)], merged.stop)),
-        end=end,
+        lasting_row=np.concatenate((lasting, np.full(len(merged.key), steps.n_rows))),
+        others=Spells(
+            source=steps.n_rows + np.arange(len(merged.key)),
+            row=merged.key,
+            start=merged.start,
+            stop=merged.stop,
+            end=steps.end(steps.at.student[merged.key]),
+        ),
     )
-    return taken.total(steps.n_days[row])
+    return taken.total(np.concatenate((steps.n_days, steps.n_days[merged.key])))
 
 
 def _chronic_tier(absent_ytd: Ints, days_ytd: Ints) -> Floats:
@@ -165,14 +178,24 @@ def _chronic_tier(absent_ytd: Ints, days_ytd: Ints) -> Floats:
     return np.where(days_ytd >= MIN_DAYS_FOR_TIER, tier, np.nan)
 
 
-def _trend(absence: StepSums, days: StepSums) -> Floats:
-    taken = (days.lag(lag) for lag in range(8))
-    series = ((ratio(absence.lag(lag), n_days * WHOLE_DAY), n_days > 0) for lag, n_days in enumerate(taken))
-    return slope_over_lags(series, min_points=MIN_WEEKS_FOR_TREND)
+def _trend(absence: StepSums, days: StepSums, steps: Steps) -> Floats:
+    """Slope of the weekly absence rate, in each row with the rates of earlier weeks as they are known by then."""
+    n_rows = steps.n_rows
+    lags, rows, amounts = zip(absence.late_by_lag(N_LAGS), days.late_by_lag(N_LAGS), strict=True)
+    key, code = np.unique(np.concatenate(lags) * n_rows + np.concatenate(rows), return_inverse=True)
+    lag, row = np.divmod(key, n_rows)
+    n_absences = len(amounts[0])
+    more_absent = np.bincount(code[:n_absences], weights=amounts[0], minlength=len(key))
+    more_days = np.bincount(code[n_absences:], weights=amounts[1], minlength=len(key))
+    days_then = days.base[row - lag] + more_days
+    rate_then = ratio(absence.base[row - lag] + more_absent, days_then * WHOLE_DAY)
+    corrections = Corrections(lag, row, rate_then, days_then > 0)
+    rate = ratio(absence.base, days.base * WHOLE_DAY)
+    return slope(rate, days.base > 0, steps.year_lags, corrections, min_points=MIN_WEEKS_FOR_TREND)
 
 
 def _tardy_rate(rows: AttendanceRows, present_4wk: Ints, steps: Steps) -> Floats:
-    tardy = rows.facts.total(rows.tardy).window(0, 3)
+    tardy = rows.tardy.total().window(0, 3)
     records_tardies = steps.weeks.calendars.records_tardies[steps.weeks.schools[steps.at.school]]
     return np.where(records_tardies, ratio(tardy, present_4wk), np.nan)
 

@@ -77,7 +77,7 @@ def _schools_attended(enrollments: EnrollmentEvents, steps: Steps) -> Ints:
     versions = versions_of(
         steps, student=enrollments.student, known_day=enrollments.known_day, superseded_day=enrollments.superseded_day
     )
-    start = np.maximum(versions.known, steps.at_or_after(versions.student, enrollments.entry_day))
+    start = np.maximum(versions.known, steps.at_or_after(versions.cell, enrollments.entry_day))
     counts = start < versions.stop
     n_schools = int(enrollments.school.max(initial=0)) + 1
     key = versions.student * n_schools + enrollments.school

@@ -108,7 +108,7 @@ def _in_order(events: DisciplineEvents) -> DisciplineEvents:
 
 
 def _pairs(events: DisciplineEvents, versions: Versions, steps: Steps) -> _Pairs:
-    incident_row = steps.at_or_after(versions.student, events.day)
+    incident_row = steps.at_or_after(versions.cell, events.day)
     begin = np.maximum(incident_row, versions.known)
     stop = np.where(steps.begins_before(versions.student, events.day), versions.stop, begin)
     version, row = expand_ranges(begin, stop)
@@ -142,7 +142,7 @@ def _recency(pairs: _Pairs) -> Floats:
 
 def _earlier_suspensions(events: DisciplineEvents, versions: Versions, steps: Steps) -> Ints:
     """[R] out-of-school suspensions for incidents before the row's school year."""
-    incident_row = steps.at_or_after(versions.student, events.day)
+    incident_row = steps.at_or_after(versions.cell, events.day)
     in_steps = incident_row < versions.end
     next_year = steps.year_stop[np.where(in_steps, incident_row, 0)]
     # What happened before the records is earlier than every school year but the first, where the value is unknown.
@@ -177,7 +177,7 @@ def _sanction_days(events: DisciplineEvents, versions: Versions, steps: Steps, a
 
 def _first_day_of_school(student: Ints, day: Ints, steps: Steps) -> tuple[Ints, Ints]:
     """Row and position of the student's first enrolled day of school on `day` or later."""
-    row = steps.at_or_after(student, day)
+    row = steps.at_or_after(steps.cell(student), day)
     usable = np.where(row < steps.end(student), row, 0)
     weekday = np.clip(day - steps.week[usable], 0, DAYS - 1)
     earlier = COUNT_OF_SET[steps.at.day_set[usable] & ((1 << weekday) - 1)]

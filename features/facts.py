@@ -13,17 +13,18 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from features.ragged import Bools, Ints
+from features.ragged import Bools, Floats, Ints, expand_ranges
 from features.steps import Steps
 
 
 @dataclass(frozen=True)
 class Versions:
     """When E versions of records are known: rows `known` <= r < `stop` of `student`. `stop` equals `end` while the
-    version has no successor in the student's rows.
+    version has no successor in the student's rows. `cell`: see `Steps.cell`.
     """
 
     student: Ints
+    cell: Ints
     known: Ints
     stop: Ints
     end: Ints
@@ -34,10 +35,12 @@ def versions_of(
 ) -> Versions:
     """Rows in which each version is known."""
     index = student.astype(np.int64)
+    cell = steps.cell(index)
     return Versions(
         student=index,
-        known=steps.at_or_after(index, known_day),
-        stop=steps.at_or_after(index, superseded_day),
+        cell=cell,
+        known=steps.at_or_after(cell, known_day),
+        stop=steps.at_or_after(cell, superseded_day),
         end=steps.end(index),
     )
 
@@ -54,32 +57,34 @@ class StepSums:
 
     def window(self, first_lag: int, last_lag: int) -> Ints:
         """[R] sum over the steps `first_lag` to `last_lag` before each row, inside the school year."""
-        steps = self.steps
-        low = np.maximum(steps.rows - last_lag, steps.year_start)
-        high = np.maximum(steps.rows - first_lag + 1, steps.year_start)
-        running = self._running
+        steps, running = self.steps, self._running
+        upper = running[1:] if not first_lag else running.take(steps.back(first_lag - 1))
+        out = upper - running.take(steps.back(last_lag))
         start = np.maximum(self.late_at, self.late_row + first_lag)
         stop = np.minimum(self.late_row + last_lag + 1, steps.year_stop[self.late_row])
-        return running[high] - running[low] + self._spread(start, stop)
+        return self._with_late(out, start, stop)
 
     def year_to_date(self) -> Ints:
         """[R] sum over the steps of the school year so far."""
-        steps = self.steps
-        running = self._running
-        total = running[1:] - running[steps.year_start]
-        return total + self._spread(self.late_at, steps.year_stop[self.late_row])
+        steps, running = self.steps, self._running
+        out = running[1:] - running.take(steps.year_start)
+        return self._with_late(out, self.late_at, steps.year_stop[self.late_row])
 
     def lag(self, lag: int) -> Ints:
         """[R] the amount of the step `lag` before each row; 0 where that is in another school year."""
         steps = self.steps
-        out = np.zeros_like(self.base)
-        out[lag:] = self.base[: max(len(out) - lag, 0)]
-        out[steps.weeks_into_year < lag] = 0
+        out = steps.year_lags.shifted(self.base, lag)
         if len(self.late_row):
             row = self.late_row + lag
             known = (self.late_at <= row) & (row < steps.year_stop[self.late_row])
             np.add.at(out, row[known], self.late_amount[known])
         return out
+
+    def late_by_lag(self, n_lags: int) -> tuple[Ints, Ints, Ints]:
+        """(lag, row, amount): what late changes add to the amount of the step `lag` before a row, up to `n_lags` - 1."""
+        until = np.minimum(self.late_row + n_lags, self.steps.year_stop[self.late_row])
+        change, row = expand_ranges(self.late_at, until)
+        return row - self.late_row[change], row, self.late_amount[change]
 
     def prior_year(self) -> Ints:
         """[R] sum over the steps of the school year before, 0 where the student had none."""
@@ -95,56 +100,77 @@ class StepSums:
         following = np.where(exists, following, 0)
         start = np.maximum(self.late_at, steps.run_start[following])
         stop = np.where(exists, steps.run_stop[following], 0)
-        return of_run[steps.year_run] + self._spread(start, stop)
+        return self._with_late(of_run.take(steps.year_run), start, stop)
 
     @cached_property
     def _running(self) -> Ints:
-        return np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(self.base)))
+        out = np.zeros(len(self.base) + 1, dtype=np.int64)
+        np.cumsum(self.base, out=out[1:])
+        return out
 
-    def _spread(self, start: Ints, stop: Ints) -> Ints:
-        return spread(start, stop, self.late_amount, n_rows=self.steps.n_rows)
+    def _with_late(self, sums: Ints, start: Ints, stop: Ints) -> Ints:
+        if len(self.late_row):
+            sums += spread(start, stop, self.late_amount, n_rows=self.steps.n_rows)
+        return sums
 
 
 @dataclass(frozen=True)
-class Facts:
-    """Facts, in the order of the versions they come from. `source` says which version each is taken from."""
+class Spells:
+    """Facts that count in rows `start` <= r < `stop`, in the order of the versions they come from (`source`)."""
 
-    steps: Steps
     source: Ints
     row: Ints
     start: Ints
     stop: Ints
     end: Ints
 
-    @cached_property
-    def _timely(self) -> tuple[Ints, Ints]:
-        """Versions and steps of the facts that are known at their own step."""
-        timely = self.start == self.row
-        return self.source[timely], self.row[timely]
+    def where(self, keep: Bools, *, source: Ints) -> "Spells":
+        """Some of them, as made of other versions."""
+        return Spells(source, self.row[keep], self.start[keep], self.stop[keep], self.end[keep])
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Facts, at most one per version. `lasting_row` [E] is the step of a fact that is known from that step on and
+    never superseded, and R for every other version; `others` are the facts that come late or are superseded.
+    """
+
+    steps: Steps
+    lasting_row: Ints
+    others: Spells
+
+    def of(self, versions: Ints) -> "Facts":
+        """The facts of some versions, rising, which are numbered 0.. from now on."""
+        number = np.searchsorted(versions, self.others.source)
+        kept = np.append(versions, -1)[number] == self.others.source
+        return Facts(self.steps, self.lasting_row.take(versions), self.others.where(kept, source=number[kept]))
 
     @cached_property
-    def _late(self) -> tuple[Ints, Ints]:
-        """Facts that become known after their step, and facts that are superseded."""
-        return np.flatnonzero(self.start > self.row), np.flatnonzero(self.stop < self.end)
+    def _changes(self) -> tuple[Ints, Ints, Ints]:
+        """Of `others`: those known at their own step, those that become known later, those that are superseded."""
+        others = self.others
+        timely = others.start == others.row
+        return np.flatnonzero(timely), np.flatnonzero(~timely), np.flatnonzero(others.stop < others.end)
 
-    def total(self, amount: Ints | None = None) -> StepSums:
+    def total(self, amount: Ints | Floats | Bools | None = None) -> StepSums:
         """Sum of `amount`, one per version the facts were made of, or the number of facts."""
-        source, row = self._timely
-        late, replaced = self._late
+        n_rows, others = self.steps.n_rows, self.others
+        base = np.bincount(self.lasting_row, weights=amount, minlength=n_rows + 1)[:n_rows].astype(np.int64)
+        timely, late, replaced = self._changes
         changing = np.concatenate((late, replaced))
-        if amount is None:
-            base = np.bincount(row, minlength=self.steps.n_rows)
-            late_amount = np.ones(len(changing), dtype=np.int64)
-        else:
-            base = np.bincount(row, weights=amount[source], minlength=self.steps.n_rows).astype(np.int64)
-            late_amount = amount[self.source[changing]]
+        of_other = (
+            np.ones(len(others.source), dtype=np.int64) if amount is None else amount[others.source].astype(np.int64)
+        )
+        np.add.at(base, others.row[timely], of_other[timely])
+        late_amount = of_other[changing]
         late_amount[len(late) :] *= -1
-        counts = late_amount != 0
+        late_at = np.concatenate((others.start[late], others.stop[replaced]))
+        counts = np.flatnonzero(late_amount)
         return StepSums(
             steps=self.steps,
             base=base,
-            late_row=self.row[changing][counts],
-            late_at=np.concatenate((self.start[late], self.stop[replaced]))[counts],
+            late_row=others.row[changing[counts]],
+            late_at=late_at[counts],
             late_amount=late_amount[counts],
         )
 
@@ -159,12 +185,15 @@ def facts_of(
     """
     begin = np.maximum(row, versions.known)
     if start is not None:
-        begin = np.maximum(begin, start)
+        np.maximum(begin, start, out=begin)
     counts = begin < versions.stop
     if keep is not None:
         counts &= keep
-    source = np.flatnonzero(counts)
-    return Facts(steps, source, row[source], begin[source], versions.stop[source], versions.end[source])
+    lasting = counts & (begin == row)
+    lasting &= versions.stop == versions.end
+    source = np.flatnonzero(counts ^ lasting)
+    others = Spells(source, row[source], begin[source], versions.stop[source], versions.end[source])
+    return Facts(steps, np.where(lasting, row, steps.n_rows), others)
 
 
 def spread(start: Ints, stop: Ints, amount: Ints, *, n_rows: int) -> Ints:
@@ -172,8 +201,8 @@ def spread(start: Ints, stop: Ints, amount: Ints, *, n_rows: int) -> Ints:
     counts = np.flatnonzero(start < stop)
     if not len(counts):
         return np.zeros(n_rows, dtype=np.int64)
-    change = np.bincount(start[counts], weights=amount[counts], minlength=n_rows + 1)
-    change -= np.bincount(stop[counts], weights=amount[counts], minlength=n_rows + 1)
+    at = np.concatenate((start[counts], stop[counts]))
+    change = np.bincount(at, weights=np.concatenate((amount[counts], -amount[counts])), minlength=n_rows)
     return np.cumsum(change[:n_rows].astype(np.int64))
 
 

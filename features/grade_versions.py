@@ -6,7 +6,7 @@ import numpy as np
 
 from edupulse_ml.core.records import GradeEvents
 from features.facts import Versions, versions_of
-from features.ragged import Bools, Ints
+from features.ragged import Bools, Floats, Ints
 from features.steps import Steps
 
 SCORE_UNIT = 1000
@@ -28,8 +28,9 @@ class GradeVersions:
     """A score is posted, in the student's first step or later."""
     handed_in_row: Ints
     is_late: Bools
-    score: Ints
-    points: Ints
+    score: Floats
+    points: Floats
+    """Whole numbers."""
 
 
 def grade_versions(events: GradeEvents, steps: Steps) -> GradeVersions:
@@ -39,10 +40,10 @@ def grade_versions(events: GradeEvents, steps: Steps) -> GradeVersions:
     )
     student = versions.student
     has_score = ~np.isnan(events.score_pct)
-    posted_row = np.where(has_score, steps.at_or_after(student, events.posted_day), versions.end)
-    submitted_row = steps.at_or_after(student, events.submitted_day)
+    posted_row = np.where(has_score, steps.at_or_after(versions.cell, events.posted_day), versions.end)
+    submitted_row = steps.at_or_after(versions.cell, events.submitted_day)
     score = _thousandths(np.where(has_score, events.score_pct, 0.0))
-    due_row = steps.at_or_after(student, events.due_day)
+    due_row = steps.at_or_after(versions.cell, events.due_day)
     return GradeVersions(
         versions=versions,
         due_row=due_row,
@@ -58,5 +59,5 @@ def grade_versions(events: GradeEvents, steps: Steps) -> GradeVersions:
     )
 
 
-def _thousandths(values: np.ndarray) -> Ints:
-    return np.rint(values.astype(np.float64) * SCORE_UNIT).astype(np.int64)
+def _thousandths(values: np.ndarray) -> Floats:
+    return np.rint(values.astype(np.float64) * SCORE_UNIT)

@@ -1,6 +1,5 @@
-"""Ragged ranges, disjoint intervals and slopes: array operations without a loop over students."""
+"""Ragged ranges, disjoint intervals, codes and ratios: array operations without a loop over students."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,21 +61,3 @@ def ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> F
     out = np.full(len(denominator), np.nan)
     np.divide(numerator, denominator, out=out, where=np.asarray(denominator != 0))
     return out
-
-
-def slope_over_lags(series: Iterable[tuple[Floats, Bools]], *, min_points: int) -> Floats:
-    """Ordinary least squares slope per step. `series` gives, for lag 0, 1, 2, ..., the values that many steps back
-    and where they exist. NaN with fewer than `min_points` values (at least 2).
-    """
-    count = sum_x = sum_xx = sum_y = sum_xy = np.float64(0)
-    for lag, (value, exists) in enumerate(series):
-        present = exists.astype(np.float64)
-        y = np.where(exists, value, 0.0)
-        count = count + present
-        sum_x = sum_x - lag * present
-        sum_xx = sum_xx + lag * lag * present
-        sum_y = sum_y + y
-        sum_xy = sum_xy - lag * y
-    enough = count >= min_points
-    spread = np.where(enough, count * sum_xx - sum_x * sum_x, 1.0)
-    return np.where(enough, (count * sum_xy - sum_x * sum_y) / spread, np.nan)

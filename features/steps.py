@@ -18,6 +18,7 @@ from edupulse_ml.core.records import EnrollmentEvents, RecordSet
 from edupulse_ml.core.weeks import NEVER
 from features.ragged import Bools, Ints, expand_ranges
 from features.school_weeks import COUNT_OF_SET, DAYS, LAST_DAY_OF_SET, N_SETS, SchoolWeeks
+from features.trends import Lags
 
 _ALL_DAYS = N_SETS - 1
 
@@ -138,9 +139,35 @@ class Steps:
         """The row that stands for "never" of each student."""
         return self.offset[student + 1]
 
-    def at_or_after(self, student: Ints, day: Ints) -> Ints:
-        """The student's first row whose week is the week of `day` or later, else `end(student)`."""
-        return self.row_at[student * (self.weeks.n_weeks + 1) + self.weeks.week_index(day)]
+    def cell(self, student: Ints) -> Ints:
+        """Where the weeks of a student begin in `row_at`."""
+        return student * (self.weeks.n_weeks + 1)
+
+    def at_or_after(self, cell: Ints, day: Ints) -> Ints:
+        """The first row, of the student of that `cell`, whose week is the week of `day` or later, else their `end`."""
+        return self.row_at.take(cell + self.weeks.week_index(day))
+
+    def back(self, n_steps: int) -> Ints:
+        """[R] the row `n_steps` before each row, or the first one of its school year."""
+        if n_steps not in self._back:
+            self._back[n_steps] = np.maximum(self.rows - n_steps, self.year_start)
+        return self._back[n_steps]
+
+    @cached_property
+    def year_lags(self) -> Lags:
+        """Shifts columns inside the school years."""
+        return Lags(self.weeks_into_year)
+
+    @cached_property
+    def _back(self) -> dict[int, Ints]:
+        return {}
+
+    @cached_property
+    def days_in_week(self) -> Ints:
+        """[N * (W + 1)] set of enrolled days of school of each week of each student, by `cell`."""
+        out = np.zeros(len(self.row_at), dtype=np.int64)
+        out[self.cell(self.at.student) + self.at.week_index] = self.at.day_set
+        return out
 
     def begins_before(self, student: Ints, day: Ints) -> Bools:
         """Whether `day` lies in the student's first step or later: earlier records are ignored by most features."""

@@ -1,8 +1,9 @@
 """Runs of consecutive absent days of school, as known at each row.
 
-The days of a student in a school year stand one after another as flags. A row whose past looks different from how
-it looked at the time (a late or corrected record) gets its own copy of the year's flags, a *view*, valid from the row
-of that change to the next one; all views are measured in one pass.
+Only the absent days are laid out, each as its position among all enrolled days of school: days in a row have
+consecutive positions. A row whose past looks different from how it looked at the time (a late or corrected record)
+gets its own copy of the year's absent days, a *view*, valid from the row of that change to the next one; all views are
+measured in one pass.
 """
 
 from dataclasses import dataclass
@@ -22,32 +23,62 @@ class Streaks:
     longest: Ints
 
 
+@dataclass(frozen=True)
+class _AbsentDays:
+    """Absent days, rising, and the row of each; of the first `n_until[r]` the last is the latest up to row r."""
+
+    position: Ints
+    row: Ints
+    n_until: Ints
+
+
 def absence_streaks(facts: Facts, day_position: Ints, is_absent: Bools, steps: Steps) -> Streaks:
     """Streaks of the days marked absent. `day_position` and `is_absent` have one entry per version."""
-    absent = np.flatnonzero(is_absent[facts.source])
-    position = day_position[facts.source[absent]]
-    row, start, stop = facts.row[absent], facts.start[absent], facts.stop[absent]
-    lasting = (start == row) & (stop == facts.end[absent])
-    flags = np.zeros(steps.day_offset[-1], dtype=np.bool_)
-    flags[position[lasting]] = True
-    other = merge_intervals(Intervals(position[~lasting], start[~lasting], stop[~lasting]))
-    row_of_day = np.repeat(steps.rows, steps.n_days)
-    other_row = row_of_day[other.key]
-    flags[other.key[other.start == other_row]] = True
-    run, longest = _measure(flags, steps.day_offset[steps.year_start][row_of_day])
-    last_day = steps.day_offset[1:] - 1
-    streaks = Streaks(run[last_day], longest[last_day])
-    _apply_views(streaks, flags, other, other_row, steps)
+    row_of_day = np.full(steps.day_offset[-1], -1, dtype=np.int64)
+    lasting = np.flatnonzero(is_absent & (facts.lasting_row < steps.n_rows))
+    row_of_day[day_position[lasting]] = facts.lasting_row[lasting]
+    others = facts.others
+    chosen = np.flatnonzero(is_absent[others.source])
+    position, row = day_position[others.source[chosen]], others.row[chosen]
+    changes = merge_intervals(Intervals(position, others.start[chosen], others.stop[chosen]))
+    changed_row = _values_at(changes.key, position, row)
+    timely = changes.start == changed_row
+    row_of_day[changes.key[timely]] = changed_row[timely]
+    position = np.flatnonzero(row_of_day >= 0)
+    row = row_of_day[position]
+    days = _AbsentDays(position, row, np.cumsum(np.bincount(row, minlength=steps.n_rows)))
+    streaks = _of_rows(days, steps)
+    _apply_views(streaks, days, changes, changed_row, steps)
     return streaks
 
 
-def _measure(flags: Bools, segment_start: Ints) -> tuple[Ints, Ints]:
-    """Per day, the run of set flags that ends there, and the longest run so far, both inside the day's segment."""
-    index = np.arange(len(flags))
-    last_clear = np.maximum.accumulate(np.where(flags, -1, index))
-    run = index - np.maximum(last_clear, segment_start - 1)
+def _values_at(key: Ints, among: Ints, values: Ints) -> Ints:
+    """The value of each key, which all occur `among` the keys of the values."""
+    order = np.argsort(among)
+    return values[order[np.searchsorted(among, key, sorter=order)]]
+
+
+def _of_rows(days: _AbsentDays, steps: Steps) -> Streaks:
+    run, longest = _measure(days.position, steps.year_run[days.row])
+    last = days.n_until - 1
+    exists = last >= 0
+    last = np.maximum(last, 0)
+    exists &= np.append(days.row, -1)[last] >= steps.year_start
+    ends_now = exists & (np.append(days.position, -1)[last] == steps.day_offset[1:] - 1)
+    return Streaks(
+        np.where(ends_now, np.append(run, 0)[last], 0),
+        np.where(exists, np.append(longest, 0)[last], 0),
+    )
+
+
+def _measure(position: Ints, segment: Ints) -> tuple[Ints, Ints]:
+    """Per absent day, the days in a row that end with it, and the longest run so far, both inside its segment."""
+    index = np.arange(len(position))
+    opens = np.ones(len(position), dtype=np.bool_)
+    opens[1:] = (position[1:] != position[:-1] + 1) | (segment[1:] != segment[:-1])
+    run = index - np.maximum.accumulate(np.where(opens, index, 0)) + 1
     # Segments rise, so that adding a larger offset per segment keeps the running maximum inside it.
-    offset = segment_start * (len(flags) + 1)
+    offset = segment * (len(position) + 1)
     return run, np.maximum.accumulate(run + offset) - offset
 
 
@@ -72,25 +103,36 @@ def _views(changes: Intervals, changed_row: Ints, steps: Steps) -> _Views:
     return _Views(run, start, stop)
 
 
-def _apply_views(streaks: Streaks, flags: Bools, changes: Intervals, changed_row: Ints, steps: Steps) -> None:
+def _apply_views(streaks: Streaks, days: _AbsentDays, changes: Intervals, changed_row: Ints, steps: Steps) -> None:
     views = _views(changes, changed_row, steps)
     if not len(views.run):
         return
-    first_day = steps.day_offset[steps.run_start[views.run]]
-    n_days = steps.day_offset[views.stop] - first_day
-    view_offset = np.concatenate(([0], np.cumsum(n_days)))
-    _, day = expand_ranges(first_day, first_day + n_days)
-    seen = flags[day]
-    # Each changed day is set or cleared in every later view of its year; clearing first lets a successor's flag win.
-    run = steps.year_run[changed_row]
-    later = np.searchsorted(views.start, changed_row, side="right")
-    change, view = expand_ranges(later, np.searchsorted(views.run, run, side="right"))
-    target = view_offset[view] + changes.key[change] - first_day[view]
-    holds = (changes.start[change] <= views.start[view]) & (views.start[view] < changes.stop[change])
-    seen[target[~holds]] = False
-    seen[target[holds]] = True
-    current, longest = _measure(seen, np.repeat(view_offset[:-1], n_days))
+    # A day of a view is one number; the gap of one keeps the last day of a view from touching the next view's first.
+    span = steps.day_offset[-1] + 1
+    seen = _days_seen(views, days, changes, changed_row, span=span, steps=steps)
+    view = seen // span
+    run, longest = _measure(seen, view)
     of_view, row = expand_ranges(views.start, views.stop)
-    last = view_offset[of_view] + steps.day_offset[row + 1] - 1 - first_day[of_view]
-    streaks.current[row] = current[last]
-    streaks.longest[row] = longest[last]
+    last = np.searchsorted(seen, of_view * span + steps.day_offset[row + 1]) - 1
+    exists = (last >= 0) & (np.append(view, -1)[last] == of_view)
+    ends_now = exists & (np.append(seen, -1)[last] == of_view * span + steps.day_offset[row + 1] - 1)
+    streaks.current[row] = np.where(ends_now, np.append(run, 0)[last], 0)
+    streaks.longest[row] = np.where(exists, np.append(longest, 0)[last], 0)
+
+
+def _days_seen(
+    views: _Views, days: _AbsentDays, changes: Intervals, changed_row: Ints, *, span: int, steps: Steps
+) -> Ints:
+    """The absent days of the year that each view sees up to its last row, as `view * span + position`, rising."""
+    n_before = np.append(0, days.n_until)
+    view, index = expand_ranges(n_before[steps.run_start[views.run]], n_before[views.stop])
+    seen = view * span + days.position[index]
+    # Each changed day is looked at in every later view of its year: it is taken out, and put back where it holds.
+    later = np.searchsorted(views.start, changed_row, side="right")
+    change, view = expand_ranges(later, np.searchsorted(views.run, steps.year_run[changed_row], side="right"))
+    changed = view * span + changes.key[change]
+    holds = (changes.start[change] <= views.start[view]) & (views.start[view] < changes.stop[change])
+    at = np.searchsorted(seen, changed)
+    kept = np.ones(len(seen) + 1, dtype=np.bool_)
+    kept[at[np.append(seen, -1)[at] == changed]] = False
+    return np.sort(np.concatenate((seen[kept[:-1]], changed[holds])))

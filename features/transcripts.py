@@ -83,7 +83,7 @@ def _results(events: TranscriptEvents, steps: Steps, cohorts: Cohorts) -> _Resul
     versions = versions_of(
         steps, student=events.student, known_day=events.known_day, superseded_day=events.superseded_day
     )
-    start = np.maximum(versions.known, steps.at_or_after(versions.student, events.posted_day))
+    start = np.maximum(versions.known, steps.at_or_after(versions.cell, events.posted_day))
     counts = np.flatnonzero(start < versions.stop)
     start, stop, end = start[counts], versions.stop[counts], versions.end[counts]
     has_results = np.zeros(steps.n_students, dtype=np.bool_)
@@ -180,6 +180,6 @@ def _recently_posted(events: TranscriptEvents, steps: Steps) -> Bools:
         steps, student=events.student, known_day=events.known_day, superseded_day=events.superseded_day
     )
     effective = np.maximum(events.posted_day, events.known_day)
-    row = steps.at_or_after(versions.student, effective)
+    row = steps.at_or_after(versions.cell, effective)
     keep = steps.begins_before(versions.student, effective) & (row < versions.end)
     return facts_of(steps, versions, row=row, keep=keep).total().window(0, 7) > 0

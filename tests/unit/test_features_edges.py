@@ -5,8 +5,10 @@ import pytest
 
 from edupulse_ml.core.sequences import PAD
 from features.compute import FeatureOptions, NotAMondayError, compute_features
+from features.courses import grade_points
 from features.options import InvalidFeatureOptionsError
-from features.ragged import Intervals, dense_codes, expand_ranges, merge_intervals, ratio, slope_over_lags
+from features.ragged import Intervals, dense_codes, expand_ranges, merge_intervals, ratio
+from features.trends import N_LAGS, Corrections, Lags, slope
 from tests.fakes.feature_tables import weeks_of
 from tests.fakes.record_builder import build_records, week
 
@@ -54,9 +56,39 @@ def test_ratio_is_missing_over_nothing():
     np.testing.assert_array_equal(ratio(ints(1, 0), ints(2, 0)), [0.5, np.nan])
 
 
+def no_corrections():
+    return Corrections(ints(), ints(), np.empty(0), np.empty(0, dtype=np.bool_))
+
+
 def test_slope_needs_enough_points_and_skips_gaps():
-    line = [(np.array([10.0 - 2 * lag, 1.0]), np.array([lag != 2, lag < 3])) for lag in range(5)]
-    np.testing.assert_allclose(slope_over_lags(line, min_points=4), [2.0, np.nan])
+    values, exists = np.array([4.0, 6.0, 99.0, 10.0, 12.0]), np.array([True, True, False, True, True])
+    found = slope(values, exists, Lags(np.arange(5)), no_corrections(), min_points=4)
+    np.testing.assert_allclose(found, [np.nan, np.nan, np.nan, np.nan, 2.0])
+
+
+def test_slope_looks_at_eight_steps_of_one_stretch():
+    values = np.concatenate(([500.0], np.arange(N_LAGS), [0.0, 3.0]))
+    into = np.concatenate((np.arange(N_LAGS + 1), [0, 1]))
+    found = slope(values, np.ones(len(values), dtype=np.bool_), Lags(into), no_corrections(), min_points=2)
+    np.testing.assert_allclose(found[[N_LAGS, N_LAGS + 1, N_LAGS + 2]], [1.0, np.nan, 3.0])
+
+
+def test_slope_sees_the_past_as_corrected_at_each_row():
+    values = np.array([0.0, 1.0, 2.0, 3.0])
+    corrections = Corrections(ints(1, 3), ints(3, 3), np.array([9.0, 6.0]), np.array([False, True]))
+    found = slope(values, np.ones(4, dtype=np.bool_), Lags(np.arange(4)), corrections, min_points=2)
+    np.testing.assert_allclose(found, [np.nan, 1.0, 1.0, -5 / 7])
+
+
+@pytest.mark.parametrize(
+    "cutoffs", [((90.0, 4.0), (60.0, 1.0)), ((90.0001, 4.0), (60.0, 1.0)), ((90.0, 4.0), (0.0, 1.0))]
+)
+def test_grade_points_change_at_the_lines(cutoffs):
+    options = FeatureOptions(grade_point_cutoffs=cutoffs)
+    lines = [round(line * 1_000_000) for line, _ in cutoffs]
+    percent = np.array([lines[0] - 1, lines[0], 250_000_000, lines[1] - 1, lines[1]])
+    found = grade_points(percent, unit=1_000_000, options=options)
+    assert found.tolist() == [1000, 4000, 4000, 0, 1000]
 
 
 def test_a_week_is_named_by_its_monday():
