@@ -10,7 +10,7 @@ PACKAGES := deployments edupulse_ml features jobs
 SOURCES := $(PACKAGES) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status check test fix notebook clean
+.PHONY: help setup demo up down status check test bench fix notebook clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,11 @@ check: $(STAMP) ## Format, lint, types, import contracts, module sizes
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP) ## Run all tests
 	$(BIN)/python -m pytest
+
+bench: bench-all ## Run every benchmark against its rivals (an hour of a quiet machine); `make bench-NAME` runs one
+
+bench-%: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks $*
 
 fix: $(STAMP) ## Format, and mend what the linter can mend
 	$(BIN)/ruff format .
