@@ -191,7 +191,6 @@ WITH gone AS (
                     ELSE enrollment.superseded_at >= state.through_week + 7
                 END
         )
-    FOR UPDATE
 ), kept AS (
     UPDATE feature_windows AS stored SET through_week = 'infinity'
     FROM gone
@@ -202,7 +201,9 @@ UPDATE feature_states AS state
 SET through_week = %(through_week)s::date,
     window_kept_by = CASE WHEN gone.has_window THEN pg_current_xact_id() END
 FROM gone
-WHERE state.student_key = gone.student_key AND state.contract_fingerprint = %(contract_fingerprint)s;
+WHERE state.student_key = gone.student_key
+    AND state.contract_fingerprint = %(contract_fingerprint)s
+    AND state.through_week = gone.through_week;
 
 -- name: pending
 -- Students touched by an import, not yet materialised for this contract, not through this week, or without the window
