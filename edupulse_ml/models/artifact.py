@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import torch
@@ -25,7 +25,11 @@ from edupulse_ml.models.engines import InferenceEngine, NetworkOutput, OnnxEngin
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms, ModelInputs
 
-EngineName = Literal["onnx", "torch"]
+EngineName = Literal["onnx", "onnx-float32", "onnx-int8", "torch"]
+"""`onnx` is what the model's folder says: float32, unless int8 weights were admitted and faster when it was built."""
+
+INT8_ONNX: Final = "model.int8.onnx"
+_CHOICE: Final = "engine.json"
 
 _MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX = (
     "model.json",
@@ -151,13 +155,13 @@ class ModelArtifact:
 
     @classmethod
     def load(cls, directory: Path, *, engine: EngineName = "onnx", threads: int = 1, device: str = "cpu") -> Self:
-        """Read what `save` wrote, with ONNX Runtime on the CPU or torch on `device` as its engine.
+        """Read what `save` wrote, with ONNX Runtime on the CPU or torch on `device` as its engine (see `EngineName`).
 
         `threads` is for ONNX Runtime, 0 meaning one per core. The torch network is there with either engine; it is
         what attributions differentiate.
 
         Raises:
-            NotFoundError: the folder is not a complete model.
+            NotFoundError: the folder is not a complete model, or holds no int8 weights where these are asked for.
         """
         missing = [name for name in (_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX) if not (directory / name).is_file()]
         if missing:
@@ -170,10 +174,10 @@ class ModelArtifact:
         network.load_state_dict(torch.load(directory / _WEIGHTS, weights_only=True, map_location="cpu"))
         network.eval()
         runner: InferenceEngine
-        if engine == "onnx":
-            runner = OnnxEngine(directory / _ONNX, threads=threads)
-        else:
+        if engine == "torch":
             runner = TorchEngine(network, device=device)
+        else:
+            runner = OnnxEngine(_onnx_graph(directory, engine), threads=threads)
         contract: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["contract"].items()}
         return cls(
             network=network,
@@ -193,3 +197,20 @@ class ModelArtifact:
 
 def _joined(runs: Sequence[NetworkOutput]) -> NetworkOutput:
     return NetworkOutput(np.concatenate([run.logits for run in runs]), np.concatenate([run.attention for run in runs]))
+
+
+def write_engine_choice(directory: Path, choice: str) -> None:
+    """Keep `choice`, a JSON object whose `engine` is `onnx` or `onnx-int8`, for `ModelArtifact.load`."""
+    (directory / _CHOICE).write_text(choice)
+
+
+def _onnx_graph(directory: Path, engine: EngineName) -> Path:
+    chosen = engine
+    if engine == "onnx" and (directory / _CHOICE).is_file():
+        chosen = json.loads((directory / _CHOICE).read_text())["engine"]
+    if chosen != "onnx-int8":
+        return directory / _ONNX
+    if not (directory / INT8_ONNX).is_file():
+        msg = f"{directory} holds no int8 weights ({INT8_ONNX}): load it with float32, or fetch it again."
+        raise NotFoundError(msg)
+    return directory / INT8_ONNX
