@@ -61,26 +61,26 @@ def up(settings: Settings, console: Console) -> RunningStack:
         if settings.token is None:
             ensure_token(paths.home)
         environment = server_environment(settings, endpoints)
-        with console.status("Starting Ray and MLflow ..."):
-            head, mlflow_url = _start_ray_and_mlflow(settings, paths, environment, fast=fast)
-        with console.status("Deploying the API on Ray Serve ..."):
-            api_url = _deploy(paths, head, preferred_port=settings.http_port)
+        # Ray and MLflow spend seconds on waiting for themselves, so they start at once.
+        with ThreadPoolExecutor(1) as background:
+            is_new = not paths.mlflow_database.exists()
+            mlflow = background.submit(_ensure_mlflow, settings, paths, environment)
+            with console.status("Starting Ray and MLflow ..."):
+                head = ensure_ray(paths, dashboard_port=settings.dashboard_port, environment=environment, fast=fast)
+                if is_new:
+                    mlflow.result()  # it makes its tables now; a replica that opens the file would make them too
+            with console.status("Deploying the API on Ray Serve ..."):
+                api_url = _deploy(paths, head, preferred_port=settings.http_port)
+            with console.status("Waiting for MLflow ..."):
+                mlflow_url = mlflow.result()
         write_atomically(paths.api_url, f"{api_url}\n")
     return RunningStack(paths, endpoints, api_url, head.url, mlflow_url, _describe_proxy(head, fast=fast))
 
 
-def _start_ray_and_mlflow(
-    settings: Settings, paths: StackPaths, environment: Mapping[str, str], *, fast: bool
-) -> tuple[ManagedProcess, str]:
-    """The head, and MLflow's address. Both spend seconds on imports and wait for themselves, so they start at once."""
-    with ThreadPoolExecutor(1) as background:
-        mlflow = None
-        if settings.mlflow_tracking_uri is None:
-            mlflow = background.submit(
-                ensure_mlflow, paths, preferred_port=settings.mlflow_port, environment=environment
-            )
-        head = ensure_ray(paths, dashboard_port=settings.dashboard_port, environment=environment, fast=fast)
-        return head, str(settings.mlflow_tracking_uri) if mlflow is None else mlflow.result().url
+def _ensure_mlflow(settings: Settings, paths: StackPaths, environment: Mapping[str, str]) -> str:
+    if settings.mlflow_tracking_uri is not None:
+        return settings.mlflow_tracking_uri
+    return ensure_mlflow(paths, preferred_port=settings.mlflow_port, environment=environment).url
 
 
 def _describe_proxy(head: ManagedProcess, *, fast: bool) -> str:

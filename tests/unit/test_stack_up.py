@@ -1,5 +1,6 @@
 """What `up` hands to the servers it starts, and when Ray must be restarted."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -114,7 +115,32 @@ def test_a_failing_mlflow_fails_the_start(servers: Recorder, monkeypatch: pytest
     monkeypatch.setattr(up, "ensure_mlflow", fail)
     with pytest.raises(ServerStartError, match="mlflow is not ready"):
         up.up(Settings(home=servers.home), Console(quiet=True))
-    assert servers.deployed == []
+    assert read_api_url(servers.home) is None
+
+
+def test_replicas_wait_for_a_new_mlflow_file_and_only_for_that(
+    servers: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    may_end = threading.Event()
+
+    def slow_mlflow(paths: StackPaths, **_: object) -> ManagedProcess:
+        may_end.wait(0.3)  # set at once where the deployment does not wait for it
+        paths.mlflow_database.touch()
+        order.append("mlflow")
+        return HEAD
+
+    def deploy(*_: object) -> None:
+        order.append("deployed")
+        may_end.set()
+
+    monkeypatch.setattr(up, "ensure_mlflow", slow_mlflow)
+    monkeypatch.setattr(up.ServeClient, "deploy", deploy)
+    up.up(Settings(home=servers.home), Console(quiet=True))
+    may_end.clear()
+    up.up(Settings(home=servers.home), Console(quiet=True))
+    assert order[:2] == ["mlflow", "deployed"]
+    assert order[2:] == ["deployed", "mlflow"]
 
 
 def test_the_api_keeps_its_port_while_ray_runs(servers: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
