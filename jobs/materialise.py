@@ -3,8 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 from zoneinfo import ZoneInfo
 
@@ -16,6 +17,11 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import StudentKey
 from edupulse_ml.core.weeks import day_from_number, last_closed_week
+from jobs.bulk.refreshing import WEEKS_WRITTEN, RefreshChunk, Refresher, RefreshPlan
+from jobs.bulk.running import Place, do_chunks, do_here, is_for_ray
+from jobs.bulk.stores import address_of
+from jobs.bulk.window_export import export_windows
+from jobs.bulk.work import ChunkDone
 from jobs.progress import progress_bars
 
 if TYPE_CHECKING:
@@ -25,18 +31,34 @@ if TYPE_CHECKING:
 CHUNK_STUDENTS: Final = 2000
 """Students read and computed at once: enough to amortise the queries, few enough for a few hundred megabytes."""
 
+_AT_ONCE: Final = 2
+"""Chunks under way in this process: while one is computed, PostgreSQL works for the other."""
+
 _LISTED_AT_ONCE: Final = 10_000
 
 
 @dataclass(frozen=True)
 class MaterialiseSummary:
-    """What was done: students computed, stored student-weeks that changed, and the last week (its Monday's day
-    number).
+    """What was done: students computed, stored student-weeks that changed, the last week (its Monday's day number),
+    and the students whose windows the folder holds (0 without one).
     """
 
     students: int
     student_weeks_written: int
     through_week: int
+    students_exported: int = 0
+
+
+@dataclass(frozen=True)
+class MaterialiseRequest:
+    """All students (`every`) or those whose weeks are not current; `target` is a folder for the windows of all enrolled
+    students, whose content `again` replaces.
+    """
+
+    every: bool = False
+    target: Path | None = None
+    again: bool = False
+    place: Place = "auto"
 
 
 def materialise(
@@ -50,6 +72,14 @@ def materialise(
             formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Moment (UTC) up to which records count; default: now."
         ),
     ] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option("--to", help="Also write the window of every enrolled student to this folder, as Parquet."),
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Replace what the folder holds.")] = False,
+    place: Annotated[
+        Place, typer.Option("--on", help="In this process (`here`), on Ray, or whichever is quicker (`auto`).")
+    ] = "auto",
 ) -> None:
     """Compute the weekly features that imports touched or that a new week asks for, and store them.
 
@@ -57,8 +87,9 @@ def materialise(
     """
     clock, console = SystemClock(), Console()
     moment = clock.now() if as_of is None else as_of.replace(tzinfo=UTC)
+    request = MaterialiseRequest(every=every, target=target, again=again, place=place)
     summary = asyncio.run(
-        materialise_district(load_settings(), as_of=moment, every=every, clock=clock, console=console)
+        materialise_district(load_settings(), as_of=moment, clock=clock, console=console, request=request)
     )
     sunday = day_from_number(summary.through_week + 6)
     console.print(
@@ -66,14 +97,23 @@ def materialise(
         f"up to the week that closed on {sunday}.",
         soft_wrap=True,
     )
+    if target is not None:
+        console.print(f"{target} holds the windows of {summary.students_exported:,} enrolled students.")
 
 
 async def materialise_district(
-    settings: Settings, *, as_of: datetime, clock: Clock, console: Console, every: bool = False
+    settings: Settings,
+    *,
+    as_of: datetime,
+    clock: Clock,
+    console: Console,
+    request: "MaterialiseRequest | None" = None,
 ) -> MaterialiseSummary:
-    """Materialise the district of `settings` up to the last week closed at `as_of`.
+    """Materialise the district of `settings` up to the last week closed at `as_of`; without a request, what is not
+    current, and nothing is exported.
 
     Raises:
+        ConflictError: the folder to export to holds something else.
         InvalidInputError: `as_of` lies in the future.
         NotFoundError: the district does not exist yet.
         DependencyDownError: a server does not answer; chunks finished before stay finished.
@@ -83,34 +123,60 @@ async def materialise_district(
     if as_of > clock.now():
         msg = f"{as_of.isoformat()} lies in the future; features know only what has been recorded."
         raise InvalidInputError(msg)
+    request = request or MaterialiseRequest()
     async with open_context(settings, clock=clock) as context:
-        return await materialise_pending(context, as_of=as_of, console=console, every=every)
+        summary = await materialise_pending(
+            context, as_of=as_of, console=console, every=request.every, place=request.place
+        )
+        if request.target is None:
+            return summary
+        exported = await export_windows(
+            context, request.target, as_of=as_of, again=request.again, place=request.place, console=console
+        )
+        return replace(summary, students_exported=exported)
 
 
 async def materialise_pending(
-    context: "JobContext", *, as_of: datetime, console: Console, every: bool = False
+    context: "JobContext", *, as_of: datetime, console: Console, every: bool = False, place: Place = "auto"
 ) -> MaterialiseSummary:
     """Compute and store what is not current; with `every`, all students. Otherwise as `materialise_district`."""
     async with AsyncExitStack() as alone:
         with console.status("waiting until no other run writes features of the district"):
             await alone.enter_async_context(context.features.exclusive_refresh())
-        return await _materialise(context, as_of=as_of, console=console, every=every)
+        return await _materialise(context, as_of=as_of, console=console, every=every, place=place)
 
 
-async def _materialise(context: "JobContext", *, as_of: datetime, console: Console, every: bool) -> MaterialiseSummary:
+async def _materialise(
+    context: "JobContext", *, as_of: datetime, console: Console, every: bool, place: Place
+) -> MaterialiseSummary:
     district = await context.reader.district()
     through_week = last_closed_week(as_of, ZoneInfo(district.timezone))
     await context.features.carry_forward(contract=context.contract, through_week=through_week)
     pending = await _list_pending(context, through_week=through_week)
     keys = await context.reader.all_student_keys() if every else sorted(pending)
+    chunks = _chunks(keys, pending)
     written = 0
     with progress_bars(console) as bars:
         bar = bars.add_task(f"features of {len(keys):,} students", total=len(keys), visible=bool(keys))
-        for start in range(0, len(keys), CHUNK_STUDENTS):
-            chunk = keys[start : start + CHUNK_STUDENTS]
-            written += await _refresh(context, chunk, pending, as_of=as_of, through_week=through_week)
-            bars.advance(bar, len(chunk))
+
+        def note(done: ChunkDone) -> None:
+            nonlocal written
+            written += done.counts[WEEKS_WRITTEN]
+            bars.advance(bar, done.students)
+
+        if is_for_ray(place, students=len(keys)):
+            plan = RefreshPlan(address_of(context), as_of, through_week)
+            await do_chunks(plan, chunks, place="ray", settings=context.settings, on_done=note)
+        else:
+            refresher = Refresher(context, as_of=as_of, through_week=through_week)
+            async for done in do_here(refresher, chunks, at_once=_AT_ONCE):
+                note(done)
     return MaterialiseSummary(len(keys), written, through_week)
+
+
+def _chunks(keys: Sequence[StudentKey], pending: "Mapping[StudentKey, PendingStudent]") -> list[RefreshChunk]:
+    parts = [keys[start : start + CHUNK_STUDENTS] for start in range(0, len(keys), CHUNK_STUDENTS)]
+    return [RefreshChunk(part, [pending[key] for key in part if key in pending]) for part in parts]
 
 
 async def _list_pending(context: "JobContext", *, through_week: int) -> "dict[StudentKey, PendingStudent]":
@@ -127,30 +193,6 @@ async def _list_pending(context: "JobContext", *, through_week: int) -> "dict[St
         if len(page) < _LISTED_AT_ONCE:
             return found
         after = page[-1].student_key
-
-
-async def _refresh(
-    context: "JobContext",
-    keys: Sequence[StudentKey],
-    pending: "Mapping[StudentKey, PendingStudent]",
-    *,
-    as_of: datetime,
-    through_week: int,
-) -> int:
-    """Compute and store one chunk; returns the student-weeks that changed. Marked as current last, so that a run
-    that is interrupted does the chunk again.
-    """
-    from features.compute import compute_features
-    from features.options import FeatureOptions
-
-    options = FeatureOptions(objective_discipline_only=context.contract.objective_discipline_only)
-    records = await context.reader.records_of(keys, as_of=as_of)
-    block = await asyncio.to_thread(compute_features, records, through_week=through_week, options=options)
-    written = await context.features.write_block(keys, block, context.contract, through_week=through_week)
-    await context.cache.drop(await context.reader.student_ids(keys))
-    done = [pending[key] for key in keys if key in pending]
-    await context.features.mark_refreshed(done, contract=context.contract, through_week=through_week)
-    return written
 
 
 if __name__ == "__main__":

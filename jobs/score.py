@@ -1,35 +1,21 @@
 """`edupulse score`: score every enrolled student, store the predictions, and list those most in need of support."""
 
 import asyncio
-import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
-from typing import Annotated, Final
-from zoneinfo import ZoneInfo
+from datetime import date, datetime
+from pathlib import Path
+from typing import Annotated
 
-import numpy as np
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
-from edupulse_ml.core.errors import InvalidInputError
-from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId, StudentKey
-from edupulse_ml.core.predictions import Coverage, InsufficientData, Prediction
-from edupulse_ml.core.sequences import SequenceBatch
-from edupulse_ml.core.sufficiency import SufficiencyPolicy, coverage_of, what_is_missing
-from edupulse_ml.core.weeks import day_from_number, last_closed_week, local_day
-from edupulse_ml.models.artifact import ModelArtifact
-from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
-from jobs.materialise import materialise_pending
-from jobs.progress import progress_bars
-from jobs.windows import latest_windows_of
-from jobs.wiring import JobContext, open_context
-
-_STUDENTS_PER_CHUNK: Final = 1000
-_ACTOR: Final = "job:score"
+from edupulse_ml.core.predictions import Prediction
+from jobs.bulk.running import Place
+from jobs.bulk.score_runs import DistrictScores, ScoreRequest
+from jobs.bulk.score_runs import score as run_scoring
 
 
 def score(
@@ -38,24 +24,41 @@ def score(
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Score as known at the end of this day; default: now.")
     ] = None,
     top: Annotated[int, typer.Option(min=0, help="Students to list.")] = 10,
+    source: Annotated[
+        Path | None,
+        typer.Option("--from", help="Folder of windows (`edupulse materialise --to`) instead of the district's own."),
+    ] = None,
+    target: Annotated[
+        Path | None, typer.Option("--to", help="Folder for the scores, as Parquet, instead of the predictions.")
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(help="A trained model's folder instead of the champion; with --to only.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Score anew what an earlier run has scored.")] = False,
+    place: Annotated[
+        Place, typer.Option("--on", help="In this process (`here`), on Ray, or whichever is quicker (`auto`).")
+    ] = "auto",
 ) -> None:
-    """Score every enrolled student with the champion and store the predictions."""
+    """Score every enrolled student with the champion and store the predictions.
+
+    A run that was interrupted is continued by the next one; a second run at the same time waits for the first.
+    """
     settings, clock, console = load_settings(), SystemClock(), Console()
-    result = asyncio.run(score_district(settings, as_of=as_of.date() if as_of else None, clock=clock, console=console))
-    console.print(ranking_table(result.predictions[:top]))
+    request = ScoreRequest(
+        as_of=as_of.date() if as_of else None,
+        source=source,
+        target=target,
+        model=model,
+        again=again,
+        place=place,
+        top=top,
+    )
+    result = asyncio.run(run_scoring(settings, request, clock=clock, console=console))
+    console.print(ranking_table(result.predictions))
     console.print(
-        f"{len(result.predictions):,} students scored with model {result.model_version}, "
+        f"{result.scored:,} students scored with model {result.model_version}, "
         f"{result.insufficient:,} without enough data to be scored."
     )
-
-
-@dataclass(frozen=True)
-class DistrictScores:
-    """All predictions, highest risk first, and how many students had too little data."""
-
-    predictions: Sequence[Prediction]
-    insufficient: int
-    model_version: ModelVersion
 
 
 async def score_district(settings: Settings, *, as_of: date | None, clock: Clock, console: Console) -> DistrictScores:
@@ -65,27 +68,7 @@ async def score_district(settings: Settings, *, as_of: date | None, clock: Clock
         InvalidInputError: `as_of` lies in the future.
         NotFoundError: the district has no champion model.
     """
-    async with open_context(settings, clock=clock) as context:
-        zone = ZoneInfo((await context.reader.district()).timezone)
-        moment = _moment(as_of, zone, clock)
-        fetched = await asyncio.to_thread(context.registry.fetch)
-        artifact = await asyncio.to_thread(ModelArtifact.load, fetched.path, threads=0)
-        artifact.contract.require_match(context.contract)
-        await materialise_pending(context, as_of=clock.now(), console=console)
-        keys = await _enrolled(context, moment, zone)
-        answers: list[Prediction | InsufficientData] = []
-        with progress_bars(console) as bars:
-            scoring = bars.add_task("scoring students", total=len(keys))
-            for at in range(0, len(keys), _STUDENTS_PER_CHUNK):
-                chunk = keys[at : at + _STUDENTS_PER_CHUNK]
-                part = await _score_chunk(context, artifact, fetched.version, chunk, moment=moment, zone=zone)
-                await context.predictions.save(part, actor=_ACTOR, action="score", request_ids=[_ACTOR] * len(part))
-                answers.extend(part)
-                bars.advance(scoring, len(chunk))
-    predictions = sorted(
-        (answer for answer in answers if isinstance(answer, Prediction)), key=lambda p: p.risk_score, reverse=True
-    )
-    return DistrictScores(predictions, len(answers) - len(predictions), fetched.version)
+    return await run_scoring(settings, ScoreRequest(as_of=as_of), clock=clock, console=console)
 
 
 def ranking_table(predictions: Sequence[Prediction]) -> Table:
@@ -103,76 +86,6 @@ def ranking_table(predictions: Sequence[Prediction]) -> Table:
             prediction.feature_week.isoformat(),
         )
     return table
-
-
-def _moment(as_of: date | None, zone: ZoneInfo, clock: Clock) -> datetime:
-    now = clock.now()
-    if as_of is None:
-        return now
-    end_of_day = datetime(as_of.year, as_of.month, as_of.day, 23, 59, 59, tzinfo=zone).astimezone(UTC)
-    if as_of > now.astimezone(zone).date():
-        msg = f"The date {as_of} lies in the future: score as of today or earlier."
-        raise InvalidInputError(msg)
-    return min(end_of_day, now)
-
-
-async def _enrolled(context: JobContext, moment: datetime, zone: ZoneInfo) -> list[StudentKey]:
-    """Students with an enrolment open on the day of `moment`, as known then."""
-    keys = await context.reader.all_student_keys()
-    exits = await context.reader.exits_of(keys, as_of=moment)
-    today = local_day(moment, zone)
-    is_open = (
-        (exits.known_day <= today)
-        & (today < exits.superseded_day)
-        & (exits.entry_day <= today)
-        & (today < exits.exit_day)
-    )
-    return [keys[position] for position in np.unique(exits.student[is_open])]
-
-
-async def _score_chunk(
-    context: JobContext,
-    artifact: ModelArtifact,
-    version: ModelVersion,
-    keys: Sequence[StudentKey],
-    *,
-    moment: datetime,
-    zone: ZoneInfo,
-) -> list[Prediction | InsufficientData]:
-    student_ids = await context.reader.student_ids(keys)
-    batch = await latest_windows_of(context, keys, through_week=last_closed_week(moment, zone), zone=zone)
-    scores = await asyncio.to_thread(artifact.score, batch)
-    now = context.clock.now()
-    today = local_day(moment, zone)
-    answers: list[Prediction | InsufficientData] = []
-    for row, coverage in enumerate(coverage_of(batch)):
-        missing = _missing(batch, row, coverage, today=today)
-        if missing:
-            answers.append(InsufficientData(student_ids[row], moment, missing, coverage))
-            continue
-        risk_score = float(scores.risk_score[row])
-        answers.append(
-            Prediction(
-                prediction_id=PredictionId(str(uuid.uuid4())),
-                student_id=StudentId(student_ids[row]),
-                as_of=moment,
-                created_at=now,
-                feature_week=day_from_number(int(batch.week[row, coverage.weeks - 1])),
-                model_version=version,
-                policy_version=artifact.policy.version,
-                risk_score=risk_score,
-                risk_60plus=float(scores.risk_60plus[row]),
-                category=artifact.policy.categorise(risk_score),
-                coverage=coverage,
-            )
-        )
-    return answers
-
-
-def _missing(batch: SequenceBatch, row: int, coverage: Coverage, *, today: int) -> tuple[str, ...]:
-    last = int(batch.week[row, coverage.weeks - 1]) if coverage.weeks else today - CUTOFF_DAYS_AFTER_MONDAY
-    age_days = today - (last + CUTOFF_DAYS_AFTER_MONDAY)
-    return what_is_missing(coverage, feature_age_days=age_days, policy=SufficiencyPolicy())
 
 
 if __name__ == "__main__":

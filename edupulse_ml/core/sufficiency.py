@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edupulse_ml.core.predictions import Coverage
 from edupulse_ml.core.sequences import SequenceBatch
@@ -21,12 +22,28 @@ class SufficiencyPolicy:
 
 def coverage_of(batch: SequenceBatch) -> list[Coverage]:
     """Per example, the share of its real steps in which each modality was recorded."""
-    length = batch.length
-    shares = batch.mask.sum(axis=1) / np.maximum(length, 1)[:, None]
     return [
         Coverage(attendance=float(row[0]), course=float(row[1]), discipline=float(row[2]), weeks=int(weeks))
-        for row, weeks in zip(shares, length, strict=True)
+        for row, weeks in zip(coverage_shares(batch), batch.length, strict=True)
     ]
+
+
+def coverage_shares(batch: SequenceBatch) -> NDArray[np.float64]:
+    """[B, M] `coverage_of` without the weeks, as one array."""
+    recorded = batch.mask.view(np.uint8).sum(axis=1, dtype=np.int32)
+    return recorded / np.maximum(batch.length, 1)[:, None]
+
+
+def has_enough(
+    shares: NDArray[np.float64],
+    *,
+    weeks: NDArray[np.integer],
+    feature_age_days: NDArray[np.integer],
+    policy: SufficiencyPolicy,
+) -> NDArray[np.bool_]:
+    """[B] whether `what_is_missing` has nothing to say, for many students at once: `shares` [B, M], the others [B]."""
+    covered = shares[:, :2].max(axis=1, initial=0.0) >= policy.min_coverage
+    return covered & (weeks >= policy.min_weeks) & (feature_age_days <= policy.max_age_days)
 
 
 def what_is_missing(coverage: Coverage, *, feature_age_days: int, policy: SufficiencyPolicy) -> tuple[str, ...]:

@@ -26,9 +26,18 @@ _ELEMENTS: Final[Mapping[str, tuple[int, str]]] = {
     "int2": (21, ">i2"),
     "int4": (23, ">i4"),
     "float4": (700, ">f4"),
+    "float8": (701, ">f8"),
     "timestamptz": (1184, ">i8"),
 }
-_ARRAY_OIDS: Final = {"bool": 1000, "int2": 1005, "int4": 1007, "int8": 1016, "float4": 1021, "timestamptz": 1185}
+_ARRAY_OIDS: Final = {
+    "bool": 1000,
+    "int2": 1005,
+    "int4": 1007,
+    "int8": 1016,
+    "float4": 1021,
+    "float8": 1022,
+    "timestamptz": 1185,
+}
 
 
 def parse_array(data: bytes | memoryview, dtype: str) -> NDArray[np.generic]:
@@ -74,7 +83,7 @@ def register_array_loaders(adapters: AdaptersMap) -> None:
 def encode_rows(columns: Sequence[tuple[str, NDArray[np.generic]]]) -> bytes:
     """Rows for `COPY ... FROM STDIN (FORMAT binary)`.
 
-    Each column is `(element type, values)`, the type one of int2, int4, int8, float4, bool or date (a day number);
+    Each column is `(element type, values)`, the type one of int2, int4, int8, float4, float8, bool or date (a day number);
     values [R] become a scalar column, values [R, K] a column of arrays of K elements.
     """
     n_rows = len(columns[0][1])

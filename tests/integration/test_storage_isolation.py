@@ -32,6 +32,8 @@ TENANT_TABLES = [
     "audit_log",
     "training_jobs",
     "training_feedback",
+    "scoring_runs",
+    "scoring_chunks",
     "imports",
 ]
 

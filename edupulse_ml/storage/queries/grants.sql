@@ -6,7 +6,7 @@ GRANT USAGE ON SCHEMA public TO {app_role};
 GRANT TEMPORARY ON DATABASE {database} TO {app_role};
 GRANT EXECUTE ON FUNCTION ensure_partitions(text, date, date), refresh_statistics(text) TO {app_role};
 GRANT SELECT, INSERT ON districts TO {app_role};
-GRANT SELECT, INSERT, UPDATE ON schools, calendar, students, feature_states, training_jobs TO {app_role};
+GRANT SELECT, INSERT, UPDATE ON schools, calendar, students, feature_states, training_jobs, scoring_runs, scoring_chunks TO {app_role};
 GRANT SELECT, INSERT, UPDATE ON feature_windows TO {app_role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON student_audit_attributes, student_features, feature_refresh_queue TO {app_role};
 GRANT SELECT, INSERT, UPDATE (superseded_at)
