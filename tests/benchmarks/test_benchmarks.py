@@ -33,6 +33,7 @@ def small_run(name: str, results: Path) -> dict[str, Any]:
     ("name", "rivals"),
     [
         ("features", {"pandas", "SQL", "pandas oracle"}),
+        ("import", {"COPY, bare tables", "COPY, a bare table"}),
     ],
 )
 def test_a_small_run_measures_every_contender(name: str, rivals: set[str], tmp_path: Path) -> None:
