@@ -8,12 +8,15 @@ import sys
 from datetime import date
 from pathlib import Path
 
+import numpy as np
+import psycopg
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 
 from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
 from edupulse_ml.core.predictions import InsufficientData, Prediction
+from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.core.sufficiency import SufficiencyPolicy, coverage_of, what_is_missing
 from edupulse_ml.core.weeks import local_day
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
@@ -299,3 +302,31 @@ def test_a_folder_that_holds_scores_of_other_windows_is_refused(district: Scored
     assert again.model_version == "model"
     with pytest.raises(InvalidInputError, match="--to"):
         score(district, model=tmp_path / "model")
+
+
+def test_windows_are_the_same_stored_whole_week_by_week_or_not_at_all(district: ScoredDistrict) -> None:
+    score(district)
+    as_of = AsOf(NOW, ZONE)
+
+    async def read(through_week: int) -> SequenceBatch:
+        async with open_context(district.settings, clock=FixedClock(NOW)) as c, open_stores(address_of(c)) as stores:
+            keys = list(reversed(await stores.reader.all_student_keys()))
+            return await latest_windows_of(stores, keys, through_week=through_week, zone=as_of.zone)
+
+    def same(left: SequenceBatch, right: SequenceBatch) -> None:
+        for name in ("values", "support", "mask", "aux", "context", "week", "grade_level"):
+            np.testing.assert_array_equal(getattr(left, name), getattr(right, name), err_msg=name)
+
+    whole = asyncio.run(read(as_of.through_week))
+    assert whole.n_examples == STUDENTS
+    keys = "SELECT student_key FROM students WHERE student_id"
+    with psycopg.connect(district.world.urls.admin_url, autocommit=True) as connection:
+        connection.execute(f"DELETE FROM feature_windows WHERE student_key IN ({keys} IN ('s001', 's012'))")
+        connection.execute(f"DELETE FROM feature_states WHERE student_key IN ({keys} IN ('s003', 's040'))")
+    same(asyncio.run(read(as_of.through_week)), whole)
+    with psycopg.connect(district.world.urls.admin_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM feature_windows")
+    same(asyncio.run(read(as_of.through_week)), whole)
+    with psycopg.connect(district.world.urls.admin_url, autocommit=True) as connection:
+        connection.execute("DELETE FROM feature_states")
+    same(asyncio.run(read(as_of.through_week)), whole)
