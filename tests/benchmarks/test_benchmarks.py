@@ -34,6 +34,7 @@ def small_run(name: str, results: Path) -> dict[str, Any]:
     [
         ("features", {"pandas", "SQL", "pandas oracle"}),
         ("import", {"COPY, bare tables", "COPY, a bare table"}),
+        ("train", {"bare PyTorch loop"}),
     ],
 )
 def test_a_small_run_measures_every_contender(name: str, rivals: set[str], tmp_path: Path) -> None:
