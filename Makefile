@@ -10,7 +10,7 @@ PACKAGES := deployments edupulse_ml features jobs
 SOURCES := $(PACKAGES) tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up down status check test bench fix notebook clean
+.PHONY: help setup demo up down status check test soak bench fix notebook clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ bench: bench-all ## Run every benchmark against its rivals (an hour of a quiet m
 
 bench-%: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.benchmarks $*
+
+soak: export EDUPULSE_SOAK_S ?= 600
+soak: export OMP_NUM_THREADS ?= 1
+soak: $(STAMP) ## Ten minutes at 80 % of capacity: no error, flat memory (EDUPULSE_SOAK_S=60 for one)
+	$(BIN)/python -m pytest tests/integration/test_scale_under_load.py -k "one_replica or soak" --timeout 1200
 
 fix: $(STAMP) ## Format, and mend what the linter can mend
 	$(BIN)/ruff format .

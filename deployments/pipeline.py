@@ -20,6 +20,11 @@ _SERVE_ERRORS = (
     RayActorError,
     TaskCancelledError,
 )
+_LOST = (ReplicaUnavailableError, RayActorError)
+
+
+class ReplicaLostError(DependencyDownError):
+    """A replica died, or its node, with a call under way."""
 
 
 class HandlePipeline:
@@ -33,17 +38,23 @@ class HandlePipeline:
         self._model = _with_pickle(model)
 
     async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents:
-        """Scores of the request's students.
+        """Scores of the request's students. Where a replica dies over it, another one is asked: the hops only read.
 
         Raises:
             TooManyRequestsError: a hop's queue is full.
             DependencyDownError: a hop has no replica, or lacks a server or a model.
         """
-        fetched = self._fetcher.fetch_many.remote(request)
-        answer = await _answer(self._model.predict_many.remote(fetched, tuple(with_reasons)), fetched)
+        try:
+            answer = await self._ask(request, with_reasons)
+        except ReplicaLostError:
+            answer = await self._ask(request, with_reasons)
         if isinstance(answer, HopFailure):
             raise answer.error()
         return answer
+
+    async def _ask(self, request: FetchRequest, with_reasons: Sequence[bool]) -> ScoredStudents | HopFailure:
+        fetched = self._fetcher.fetch_many.remote(request)
+        return await _answer(self._model.predict_many.remote(fetched, tuple(with_reasons)), fetched)
 
     async def served(self) -> ServedModel:
         """What one replica of the risk model serves; raises as `score` does."""
@@ -80,4 +91,5 @@ def translated(error: Exception) -> EduPulseError:
         msg = "The service has as much work as it can finish in time: ask again in a second."
         return TooManyRequestsError(msg, retry_after_s=error.retry_after_s or BUSY_RETRY_AFTER_S)
     msg = "No replica of the feature fetcher or the risk model answers: see the Ray dashboard for what became of them."
-    return DependencyDownError(msg, dependency="ray serve")
+    lost = isinstance(error, _LOST)
+    return ReplicaLostError(msg, dependency="ray serve") if lost else DependencyDownError(msg, dependency="ray serve")
