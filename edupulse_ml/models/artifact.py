@@ -25,8 +25,10 @@ from edupulse_ml.models.engines import InferenceEngine, NetworkOutput, OnnxEngin
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms, ModelInputs
 
-EngineName = Literal["onnx", "onnx-float32", "onnx-int8", "torch"]
-"""`onnx` is what the model's folder says: float32, unless int8 weights were admitted and faster when it was built."""
+EngineName = Literal["onnx", "onnx-float32", "onnx-int8", "torch", "torch-float32", "torch-half"]
+"""`onnx` and `torch` are what the model's folder says: float32, unless coarser arithmetic was admitted and faster when the
+model was built.
+"""
 
 INT8_ONNX: Final = "model.int8.onnx"
 _CHOICE: Final = "engine.json"
@@ -174,10 +176,11 @@ class ModelArtifact:
         network.load_state_dict(torch.load(directory / _WEIGHTS, weights_only=True, map_location="cpu"))
         network.eval()
         runner: InferenceEngine
-        if engine == "torch":
-            runner = TorchEngine(network, device=device)
+        chosen = _chosen(directory, engine)
+        if chosen.startswith("torch"):
+            runner = TorchEngine(network, device=device, half=chosen == "torch-half")
         else:
-            runner = OnnxEngine(_onnx_graph(directory, engine), threads=threads)
+            runner = OnnxEngine(_onnx_graph(directory, chosen), threads=threads)
         contract: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["contract"].items()}
         return cls(
             network=network,
@@ -199,16 +202,22 @@ def _joined(runs: Sequence[NetworkOutput]) -> NetworkOutput:
     return NetworkOutput(np.concatenate([run.logits for run in runs]), np.concatenate([run.attention for run in runs]))
 
 
-def write_engine_choice(directory: Path, choice: str) -> None:
-    """Keep `choice`, a JSON object whose `engine` is `onnx` or `onnx-int8`, for `ModelArtifact.load`."""
-    (directory / _CHOICE).write_text(choice)
+def write_engine_choice(directory: Path, kind: Literal["onnx", "torch"], figures: Mapping[str, object]) -> None:
+    """Keep which engine `kind` stands for in this folder: `figures` names it as `engine`, beside why."""
+    path = directory / _CHOICE
+    others = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps({**others, kind: figures}, indent=1))
+
+
+def _chosen(directory: Path, engine: EngineName) -> EngineName:
+    path = directory / _CHOICE
+    if engine not in ("onnx", "torch") or not path.is_file():
+        return engine
+    return json.loads(path.read_text()).get(engine, {}).get("engine", engine)
 
 
 def _onnx_graph(directory: Path, engine: EngineName) -> Path:
-    chosen = engine
-    if engine == "onnx" and (directory / _CHOICE).is_file():
-        chosen = json.loads((directory / _CHOICE).read_text())["engine"]
-    if chosen != "onnx-int8":
+    if engine != "onnx-int8":
         return directory / _ONNX
     if not (directory / INT8_ONNX).is_file():
         msg = f"{directory} holds no int8 weights ({INT8_ONNX}): load it with float32, or fetch it again."

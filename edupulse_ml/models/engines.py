@@ -60,20 +60,25 @@ class InferenceEngine(Protocol):
 
 
 class TorchEngine:
-    """The network itself, on a CPU or a GPU."""
+    """The network itself, on a CPU or a GPU.
+
+    With `half`, products are made in bfloat16: it keeps float32's range, which the mask of the attention needs.
+    """
 
     name = "torch"
 
-    def __init__(self, network: RiskNet, *, device: str = "cpu") -> None:
+    def __init__(self, network: RiskNet, *, device: str = "cpu", half: bool = False) -> None:
         self._device = torch.device(device)
+        self._half = half
         self.examples_per_run = EXAMPLES_PER_RUN["torch" if self._device.type == "cpu" else "cuda"]
         self._network = network.to(self._device).eval()
 
     def run(self, inputs: ModelInputs) -> NetworkOutput:
         arrays = (inputs.z, inputs.mask, inputs.aux, inputs.context, inputs.length)
-        with torch.inference_mode():
+        precision = torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._half)
+        with torch.inference_mode(), precision:
             logits, attention = self._network(*(torch.from_numpy(a).to(self._device) for a in arrays))
-        return NetworkOutput(logits.cpu().numpy(), attention.cpu().numpy())
+        return NetworkOutput(logits.float().cpu().numpy(), attention.float().cpu().numpy())
 
 
 class OnnxEngine:

@@ -5,7 +5,7 @@ Legend: B examples.
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,8 @@ from sklearn.metrics import roc_auc_score
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.predictions import CategoryPolicy
 
-CpuEngine = Literal["onnx", "onnx-int8"]
-
 LEAST_SPEEDUP: Final = 1.05
-"""Coarser weights must be faster by this factor, which is what repeated measurements of one engine differ by."""
+"""Coarser arithmetic must be faster by this factor, which is what repeated measurements of one engine differ by."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +87,9 @@ def compare_scores(
     )
 
 
-def choose_cpu_engine(report: GateReport, *, float32_s: float, int8_s: float) -> CpuEngine:
-    """int8 weights only where the gate admits them and they are clearly faster; the times are of the same work."""
-    faster = float32_s >= LEAST_SPEEDUP * int8_s
-    return "onnx-int8" if faster and not report.objections() else "onnx"
+def is_worth_it(report: GateReport, *, exact_s: float, coarse_s: float) -> bool:
+    """Whether the coarser engine is admitted by the gate and clearly faster; the times are of the same work."""
+    return exact_s >= LEAST_SPEEDUP * coarse_s and not report.objections()
 
 
 def quantise_weights(source: Path, target: Path) -> None:

@@ -16,8 +16,8 @@ from edupulse_ml.models.calibration import Calibrator
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.models.protocol import labelled_rows
-from edupulse_ml.models.quantisation import GateLimits, GateReport, choose_cpu_engine, compare_scores
-from edupulse_ml.models.quantisation_choice import measure_engines, settle_engine
+from edupulse_ml.models.quantisation import GateLimits, GateReport, compare_scores, is_worth_it
+from edupulse_ml.models.quantisation_choice import measure_engines, settle_on_cpu, settle_on_gpu
 from tests.fakes.training_data import make_training_data
 
 POLICY = CategoryPolicy("1", 0.2, 0.4, 0.6)
@@ -82,10 +82,10 @@ def test_what_cannot_be_judged_is_refused(reference, candidate, label):
 
 def test_int8_must_be_both_admitted_and_faster():
     refused = GateReport(**{**vars(ADMITTED), "flip_share": 0.006})
-    assert choose_cpu_engine(ADMITTED, float32_s=1.2, int8_s=1.0) == "onnx-int8"
-    assert choose_cpu_engine(ADMITTED, float32_s=1.04, int8_s=1.0) == "onnx"
-    assert choose_cpu_engine(ADMITTED, float32_s=0.9, int8_s=1.0) == "onnx"
-    assert choose_cpu_engine(refused, float32_s=2.0, int8_s=1.0) == "onnx"
+    assert is_worth_it(ADMITTED, exact_s=1.2, coarse_s=1.0)
+    assert not is_worth_it(ADMITTED, exact_s=1.04, coarse_s=1.0)
+    assert not is_worth_it(ADMITTED, exact_s=0.9, coarse_s=1.0)
+    assert not is_worth_it(refused, exact_s=2.0, coarse_s=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -114,14 +114,14 @@ def folder(cohort, tmp_path):
     return tmp_path
 
 
-def pretend_speed(monkeypatch, *, float32_s, int8_s):
-    monkeypatch.setattr(quantisation_choice, "measure_engines", lambda engines, *, steps: (float32_s, int8_s))
+def pretend_speed(monkeypatch, *, exact_s, coarse_s):
+    monkeypatch.setattr(quantisation_choice, "measure_engines", lambda engines, **_: (exact_s, coarse_s))
 
 
 def test_int8_that_is_admitted_and_faster_is_served(folder, cohort, monkeypatch):
-    pretend_speed(monkeypatch, float32_s=2.0, int8_s=1.0)
+    pretend_speed(monkeypatch, exact_s=2.0, coarse_s=1.0)
     _, batch, label = cohort
-    choice = settle_engine(folder, batch, label)
+    choice = settle_on_cpu(folder, batch, label)
     assert choice.engine == "onnx-int8"
     assert choice.gate.examples == batch.n_examples
     exact = ModelArtifact.load(folder, engine="onnx-float32").score(batch).risk_score
@@ -132,15 +132,44 @@ def test_int8_that_is_admitted_and_faster_is_served(folder, cohort, monkeypatch)
 
 
 def test_int8_that_is_not_faster_leaves_no_trace_but_the_figures(folder, cohort, monkeypatch):
-    pretend_speed(monkeypatch, float32_s=1.0, int8_s=1.0)
+    pretend_speed(monkeypatch, exact_s=1.0, coarse_s=1.0)
     _, batch, label = cohort
     before = ModelArtifact.load(folder).score(batch).risk_score
-    assert settle_engine(folder, batch, label).engine == "onnx"
+    assert settle_on_cpu(folder, batch, label).engine == "onnx-float32"
     assert not (folder / "model.int8.onnx").exists()
     stored = json.loads((folder / "engine.json").read_text())
-    assert stored["engine"] == "onnx"
-    assert stored["gate"]["examples"] == batch.n_examples
+    assert stored["onnx"]["engine"] == "onnx-float32"
+    assert stored["onnx"]["gate"]["examples"] == batch.n_examples
     np.testing.assert_array_equal(ModelArtifact.load(folder).score(batch).risk_score, before)
+
+
+def test_int8_that_the_gate_refuses_is_not_served_however_fast(folder, cohort, monkeypatch):
+    pretend_speed(monkeypatch, exact_s=9.0, coarse_s=1.0)
+    monkeypatch.setattr(GateReport, "objections", lambda _: ("too far off",))
+    _, batch, label = cohort
+    assert settle_on_cpu(folder, batch, label).engine == "onnx-float32"
+    assert not (folder / "model.int8.onnx").exists()
+
+
+@pytest.mark.parametrize(("coarse_s", "engine"), [(1.0, "torch-half"), (2.0, "torch-float32")])
+def test_half_precision_is_served_only_where_it_is_faster(folder, cohort, monkeypatch, coarse_s, engine):
+    pretend_speed(monkeypatch, exact_s=2.0, coarse_s=coarse_s)
+    _, batch, label = cohort
+    assert settle_on_gpu(folder, batch, label, device="cpu").engine == engine
+    served = ModelArtifact.load(folder, engine="torch").score(batch).risk_score
+    np.testing.assert_array_equal(served, ModelArtifact.load(folder, engine=engine).score(batch).risk_score)
+    exact = ModelArtifact.load(folder, engine="torch-float32").score(batch).risk_score
+    assert bool(np.any(served != exact)) == (engine == "torch-half")
+    np.testing.assert_allclose(served, exact, atol=0.01)
+
+
+def test_what_is_settled_for_one_device_leaves_the_other_alone(folder, cohort, monkeypatch):
+    pretend_speed(monkeypatch, exact_s=2.0, coarse_s=1.0)
+    _, batch, label = cohort
+    settle_on_cpu(folder, batch, label)
+    settle_on_gpu(folder, batch, label, device="cpu")
+    stored = json.loads((folder / "engine.json").read_text())
+    assert (stored["onnx"]["engine"], stored["torch"]["engine"]) == ("onnx-int8", "torch-half")
 
 
 def test_int8_weights_that_are_not_there_are_named(folder):
@@ -148,7 +177,7 @@ def test_int8_weights_that_are_not_there_are_named(folder):
         ModelArtifact.load(folder, engine="onnx-int8")
 
 
-def test_engines_are_measured_in_turn(folder):
+def test_engines_are_measured_in_turn_over_the_same_work():
     calls = []
 
     class Idle:
@@ -160,8 +189,8 @@ def test_engines_are_measured_in_turn(folder):
         def run(self, inputs):
             calls.append((self.label, inputs.z.shape[:2]))
 
-    seconds = measure_engines((Idle("a"), Idle("b")), steps=8)
-    assert all(each >= 0 for each in seconds)
-    assert {shape for _, shape in calls} == {(64, 8)}
-    order = [label for label, _ in calls]
-    assert order == (["a"] * 5 + ["b"] * 5) * 5
+    ticks = iter(range(1000))
+    seconds = measure_engines((Idle("a"), Idle("b")), steps=8, examples=16, clock=lambda: next(ticks))
+    assert seconds == (1 / 64, 1 / 64)
+    assert {shape for _, shape in calls} == {(16, 8)}
+    assert [label for label, _ in calls] == (["a"] * 5 + ["b"] * 5) * 5
