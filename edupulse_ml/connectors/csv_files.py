@@ -108,7 +108,7 @@ def _complete_lines(stream: BinaryIO, block_bytes: int) -> Iterator[_Lines]:
             skipping, line = False, line + 1
         whole, cut, rest = (rest + block).rpartition(b"\n")
         if cut:
-            count = whole.count(b"\n") + 1
+            count = int(np.count_nonzero(_line_ends(whole))) + 1
             yield _Lines(whole, line, count, oversize, stream.tell())
             line, oversize = line + count, []
         if len(rest) > MAX_LINE_BYTES:
@@ -210,14 +210,20 @@ def _is_plain(data: bytes) -> bool:
     """Whether a block may go through Arrow as it is: UTF-8, no NUL, carriage returns at line ends only, no line that
     is too long.
     """
-    if b"\0" in data or data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
+    if b"\0" in data:
+        return False
+    if b"\r" in data and data.count(b"\r") != data.count(b"\r\n") + data.endswith(b"\r"):
         return False
     try:
         data.decode("utf-8")
     except UnicodeDecodeError:
         return False
-    ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+    ends = np.flatnonzero(_line_ends(data))
     return int(np.diff(ends, prepend=-1, append=len(data)).max()) - 1 <= MAX_LINE_BYTES
+
+
+def _line_ends(data: bytes) -> NDArray[np.bool_]:
+    return np.frombuffer(data, dtype=np.uint8) == ord("\n")
 
 
 def _fields(text: str) -> list[str] | None:

@@ -8,7 +8,7 @@ then cut down to the bytes that count: those of no text's padding and of no miss
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false, reportMissingTypeStubs=false, reportAttributeAccessIssue=false
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,9 +61,14 @@ class EncodedRows:
     data: Bytes
     starts: NDArray[np.int64]
 
-    def copy_data(self, first: int, last: int) -> bytes:
-        """Rows `first` up to but without `last`, as a complete binary COPY stream."""
-        return COPY_HEADER + self.data[self.starts[first] : self.starts[last]].tobytes() + COPY_TRAILER
+    def rows(self, first: int, last: int) -> bytes:
+        """Rows `first` up to but without `last`."""
+        return self.data[self.starts[first] : self.starts[last]].tobytes()
+
+
+def copy_data(parts: Iterable[bytes]) -> bytes:
+    """Encoded rows as a complete binary COPY stream."""
+    return b"".join((COPY_HEADER, *parts, COPY_TRAILER))
 
 
 def fixed_column(kind: str, values: Any) -> FixedColumn:

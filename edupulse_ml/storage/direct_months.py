@@ -2,7 +2,7 @@
 
 from contextlib import AsyncExitStack
 from datetime import date
-from typing import Final
+from typing import Final, LiteralString, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,13 +30,19 @@ class DirectMonths:
         self._keeps_lock = keeps_lock
         self._queries = load_queries("loading")
         self._known: set[int] = set()
-        self._statements: dict[int, sql.Composed] = {}
+        self._names: dict[int, sql.SQL] = {}
         self._may_begin: bool | None = None
+        self._is_table_empty = False
 
     @property
-    def own(self) -> list[date]:
-        """The first days of the direct months."""
-        return [_first_day(month) for month in self._statements]
+    def are_some_direct(self) -> bool:
+        """Whether there are months to attach."""
+        return bool(self._names)
+
+    @property
+    def are_new(self) -> bool:
+        """Whether the district had no row that a row of the file, be it of another month, could correct."""
+        return self._is_table_empty or len(self._names) == len(self._known)
 
     async def open(self, months: NDArray[np.int32]) -> None:
         """Make sure that the months [R] (counted since 1970) can take rows."""
@@ -52,15 +58,24 @@ class DirectMonths:
             parameters = {"table": self._plan.table.name, "months": [_first_day(month) for month in others]}
             await connection.execute(self._queries["ensure_months"], parameters)
 
-    async def attach(self) -> None:
-        """Make the direct months partitions, with their indexes; other sessions see them when the import commits."""
-        for month in self.own:
-            parameters = {"table": self._plan.table.name, "month": month}
+    async def attach(self, *, repeated: bool) -> int:
+        """Make the direct months partitions, with their indexes; other sessions see them when the import commits. Where
+        rows are `repeated` in the stage, those that came first go there too; returns how many.
+        """
+        taken = 0
+        if repeated:
+            await self._connection.execute(self._plan.compose("find_repeated"))
+            for name in self._names.values():
+                taken += (await self._connection.execute(self._plan.compose("take_back", month=name))).rowcount
+            await self._connection.execute(self._queries["drop_repeated"])
+        for month in self._names:
+            parameters = {"table": self._plan.table.name, "month": _first_day(month)}
             await self._connection.execute(self._queries["attach_month"], parameters)
+        return taken
 
     def are_direct(self, months: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Rows [R] whose month, opened before, is direct."""
-        return np.isin(months, np.array(list(self._statements), dtype=np.int32))
+        return np.isin(months, np.array(list(self._names), dtype=np.int32))
 
     def copy_statement(self, month: int) -> sql.Composed:
         """COPY into a direct month.
@@ -68,13 +83,11 @@ class DirectMonths:
         Raises:
             KeyError: the month is not direct.
         """
-        return self._statements[month]
+        return self._plan.compose("copy_month", month=self._names[month])
 
     async def _begin(self, month: int) -> bool:
         if self._may_begin is None:
-            self._may_begin = self._plan.is_loaded_by_month and (
-                self._plan.key_holds_date or await self._is_table_empty()
-            )
+            self._may_begin = self._plan.is_loaded_by_month and await self._is_free_of_others()
         if not self._may_begin:
             return False
         cursor = await self._connection.execute(
@@ -82,13 +95,17 @@ class DirectMonths:
         )
         ((name,),) = await cursor.fetchall()
         if name is not None:
-            self._statements[month] = self._plan.copy_into(name)
+            # The database quotes it.
+            self._names[month] = sql.SQL(cast("LiteralString", name))
         return name is not None
 
-    async def _is_table_empty(self) -> bool:
+    async def _is_free_of_others(self) -> bool:
+        """Whether no row of another month can have the key of a row of a new one."""
+        if self._plan.key_holds_date:
+            return True
         cursor = await self._connection.execute(self._plan.compose("is_empty"))
-        ((answer,),) = await cursor.fetchall()
-        return bool(answer)
+        ((self._is_table_empty,),) = await cursor.fetchall()
+        return self._is_table_empty
 
 
 def _first_day(month: int) -> date:

@@ -21,7 +21,7 @@ from psycopg import sql
 
 from edupulse_ml.core.tables import Table
 from edupulse_ml.storage.connection import Connection
-from edupulse_ml.storage.copy_rows import CopyColumn, FixedColumn, encode_rows, fixed_column, text_column
+from edupulse_ml.storage.copy_rows import CopyColumn, FixedColumn, copy_data, encode_rows, fixed_column, text_column
 from edupulse_ml.storage.direct_months import DirectMonths
 from edupulse_ml.storage.merging import KEY_TYPES, STAGE_TYPES, MergePlan, references, stage_columns
 from edupulse_ml.storage.references import UNKNOWN, KeyMap
@@ -33,6 +33,8 @@ _UNKNOWN_REFERENCE: Final = {
     "student_id": "no student with this identifier: it is missing in students",
     "school_id": "no school with this identifier: it is missing in schools",
 }
+_COPY_BYTES: Final = 2 * 2**20
+"""So much goes into a month at once: every COPY costs both sides half a millisecond."""
 _NO_MOMENT: Final = np.iinfo(np.int64).max
 
 _Result = TypeVar("_Result")
@@ -45,8 +47,10 @@ class CopiedRows:
     n_staged: int = 0
     n_without_moment: int = 0
     """Staged rows without `recorded_at`."""
+    n_repeated: int = 0
+    """Staged rows that may repeat the key of a row in a month."""
     n_direct: int = 0
-    """Rows stored in their month as the first version of their key."""
+    """Rows in a month, each the only version of its key so far."""
     rejects: list[RejectedRow] = field(default_factory=list[RejectedRow])
 
 
@@ -92,6 +96,7 @@ class FileCopy:
         self._seen = SeenKeys() if months is not None else None
         self._names = stage_columns(table)
         self._kinds = {column.name: column.kind for column in table.columns}
+        self._waiting: dict[int, list[bytes]] = {}
         self._first_moments: NDArray[np.int64] = np.empty(0, dtype=np.int64)
 
     async def run(self, chunks: Iterable[ArrowChunk]) -> None:
@@ -104,6 +109,7 @@ class FileCopy:
             encoded, following = await _beside(
                 lambda resolved=resolved: (self._encode(resolved), next(checked, None)), self._send(encoded)
             )
+        await self._send(_Encoded(b"", self._ready(0)))
         await self._note_direct()
 
     def _checked(self, chunks: Iterable[ArrowChunk]) -> Iterator[CheckedChunk]:
@@ -140,24 +146,30 @@ class FileCopy:
         is_known = np.ones(len(resolved.chunk.lines), dtype=np.bool_)
         for places in resolved.positions.values():
             is_known &= places != UNKNOWN
-        is_direct, has_moment = self._direct_rows(resolved, is_known)
+        has_moment = resolved.chunk.columns["recorded_at"].is_valid().to_numpy(zero_copy_only=False)
+        is_direct, is_repeated = self._direct_rows(resolved, is_known & has_moment)
         staged = np.flatnonzero(is_known & ~is_direct)
         self.copied.n_staged += len(staged)
         self.copied.n_without_moment += int((~has_moment[staged]).sum())
-        return _Encoded(_copy_data(columns, staged), self._encode_direct(resolved, columns, np.flatnonzero(is_direct)))
+        self.copied.n_repeated += int(is_repeated[staged].sum())
+        columns.append(FixedColumn("bool", is_repeated))
+        return _Encoded(
+            _copy_data(columns, staged), self._encode_direct(resolved, columns[1:-1], np.flatnonzero(is_direct))
+        )
 
     def _direct_rows(
-        self, resolved: _Resolved, is_known: NDArray[np.bool_]
+        self, resolved: _Resolved, candidates: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Rows that go straight into their month, and rows that say when they were recorded."""
+        """Rows that go straight into their month, and rows that may repeat the key of one that did."""
         chunk = resolved.chunk
-        has_moment = chunk.columns["recorded_at"].is_valid().to_numpy(zero_copy_only=False)
         if self._months is None or self._seen is None or chunk.months is None:
-            return np.zeros(len(has_moment), dtype=np.bool_), has_moment
+            return np.zeros(len(candidates), dtype=np.bool_), np.zeros(len(candidates), dtype=np.bool_)
+        is_open = self._months.are_direct(chunk.months)
+        if not is_open.any():
+            return is_open, is_open
         key = [_key_column(chunk, resolved.positions, name) for name in self._table.natural_key]
-        return self._seen.first_and_only(key) & is_known & has_moment & self._months.are_direct(
-            chunk.months
-        ), has_moment
+        before, within = self._seen.add(key)
+        return candidates & is_open & ~before & ~within, before
 
     def _encode_direct(
         self, resolved: _Resolved, columns: list[CopyColumn], rows: NDArray[np.intp]
@@ -172,13 +184,19 @@ class FileCopy:
         if isinstance(recorded, FixedColumn):
             self._remember(student, recorded.values[rows])
         order = rows[np.argsort(months[rows].astype(np.int64) << 40 | student, kind="stable")]
-        encoded = encode_rows(columns[1:], order)
+        encoded = encode_rows(columns, order)
         in_order = months[order]
         bounds = [0, *(np.flatnonzero(np.diff(in_order)) + 1).tolist(), len(order)]
-        return tuple(
-            (self._months.copy_statement(int(in_order[first])), encoded.copy_data(first, last))
-            for first, last in pairwise(bounds)
-        )
+        for first, last in pairwise(bounds):
+            self._waiting.setdefault(int(in_order[first]), []).append(encoded.rows(first, last))
+        return self._ready(_COPY_BYTES)
+
+    def _ready(self, n_bytes: int) -> tuple[tuple[sql.Composed, bytes], ...]:
+        """Takes the months for which so much waits."""
+        if self._months is None:
+            return ()
+        full = [month for month, parts in self._waiting.items() if sum(map(len, parts)) >= n_bytes]
+        return tuple((self._months.copy_statement(month), copy_data(self._waiting.pop(month))) for month in full)
 
     def _remember(self, students: NDArray[np.int64], moments: NDArray[np.int64]) -> None:
         missing = len(self._keys["student_id"].keys) - len(self._first_moments)
@@ -186,7 +204,7 @@ class FileCopy:
         np.minimum.at(self._first_moments, students, moments)
 
     def _copy_columns(self, resolved: _Resolved) -> list[CopyColumn]:
-        """`line` and the columns of `stage`, in its order."""
+        """`line` and the file's columns, in the order of `stage`."""
         columns: list[CopyColumn] = [FixedColumn("int8", resolved.chunk.lines)]
         for name in self._names:
             values = resolved.chunk.columns[name]
@@ -233,7 +251,7 @@ def _copy_data(columns: list[CopyColumn], rows: NDArray[np.intp] | slice) -> byt
     """Complete COPY data; empty where there is no row."""
     encoded = encode_rows(columns, rows)
     n_rows = len(encoded.starts) - 1
-    return encoded.copy_data(0, n_rows) if n_rows else b""
+    return copy_data([encoded.rows(0, n_rows)]) if n_rows else b""
 
 
 async def _beside(work: Callable[[], _Result], sending: Awaitable[None]) -> _Result:

@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from datetime import date
 from typing import Any, Final
 
 import structlog
@@ -22,7 +21,6 @@ from edupulse_ml.storage.merging import (
     PLANS,
     SPLITS_CLOSED_ROWS,
     MergePlan,
-    StoredRows,
     attribute_upsert,
     create_stage,
     duplicate_lines,
@@ -121,8 +119,10 @@ class LoadSession:
         )
         copy = FileCopy(self._connection, table, file_name=file_name, keys=self._keys, plan=plan, months=months)
         await copy.run(chunks)
-        if months is not None and months.own:
-            await months.attach()
+        if months is not None and months.are_some_direct:
+            taken = await months.attach(repeated=copy.copied.n_repeated > 0)
+            copy.copied.n_direct -= taken
+            copy.copied.n_staged += taken
             self._attached.add(table_name)
         rejects = copy.stager.rows.rejects + copy.copied.rejects
         if copy.copied.n_staged:
@@ -130,8 +130,8 @@ class LoadSession:
         if plan is None:
             inserted, updated, refused = await self._upsert(table, file_name)
         else:
-            own_months = [] if months is None else months.own
-            inserted, updated, refused = await self._merge_dated(plan, copy.copied, own_months, file_name)
+            are_new = months is not None and months.are_new
+            inserted, updated, refused = await self._merge_dated(plan, copy.copied, file_name, are_new=are_new)
         rejects += refused
         await self._connection.execute(self._queries["drop_stage"])
         rejected_lines = len({reject.line for reject in rejects})
@@ -170,16 +170,14 @@ class LoadSession:
             _log.warning("statistics_not_refreshed", error=type(error).__name__, tables=len(self._grown))
 
     async def _merge_dated(
-        self, plan: MergePlan, copied: CopiedRows, own_months: list[date], file_name: str
+        self, plan: MergePlan, copied: CopiedRows, file_name: str, *, are_new: bool
     ) -> tuple[int, int, list[RejectedRow]]:
         """Returns the lines inserted and updated, those stored directly among them, and the lines refused."""
         inserted, updated = copied.n_direct, 0
         rejects: list[RejectedRow] = []
         if copied.n_without_moment < copied.n_staged:
             source = plan.staged(with_moment=True)
-            more_inserted, updated = await self._merge(
-                plan, source, file_name, rejects, own_months=own_months, by_key=copied.n_staged < copied.n_direct
-            )
+            more_inserted, updated = await self._merge(plan, source, file_name, rejects, are_new=are_new)
             inserted += more_inserted
         if copied.n_without_moment:
             await self._assign_moments(plan, file_name, rejects)
@@ -204,16 +202,13 @@ class LoadSession:
         file_name: str,
         rejects: list[RejectedRow],
         *,
-        own_months: Sequence[date] = (),
-        by_key: bool = False,
+        are_new: bool = False,
     ) -> tuple[int, int]:
-        """Returns how many lines were inserted and how many updated a known key."""
-        is_empty = bool(await self._value(plan.compose("is_empty")))
+        """Returns how many lines were inserted and how many updated a known key. `are_new`: it is known that none did."""
+        is_empty = are_new or bool(await self._value(plan.compose("is_empty")))
         single = await self._insert_single_versions(plan, source) if is_empty else 0
-        stored: StoredRows = "stored_nowhere" if is_empty else "stored_by_key" if by_key else "stored_by_scan"
         await self._connection.execute(
-            plan.compose("merge_versions", source=source, stored=stored, only_several=is_empty),
-            {"own_months": list(own_months)},
+            plan.compose("merge_versions", source=source, only_several=is_empty), {"has_rows": not is_empty}
         )
         cursor = await self._connection.execute(self._queries["count_outcome"])
         ((inserted, updated, chained),) = await cursor.fetchall()

@@ -6,7 +6,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, LiteralString, cast
+from typing import Final
 
 from psycopg import sql
 
@@ -25,9 +25,6 @@ STAGE_TYPES: Final = {
 }
 """Types of the temporary table's columns, of keys and of other columns by kind."""
 _SPLIT_BY_MONTH: Final = frozenset({"attendance_records", "grades", "discipline_incidents"})
-
-StoredRows = Literal["stored_by_scan", "stored_by_key", "stored_nowhere"]
-"""How the stored versions of incoming keys are found; the last where there are none."""
 
 
 @dataclass(frozen=True)
@@ -58,22 +55,16 @@ class MergePlan:
         """Whether the month of a row follows from its key."""
         return self.is_split_by_month and self.table.valid_date in self.key
 
-    def copy_into(self, month: str) -> sql.Composed:
-        """COPY of rows with `recorded_at`, in the order of `stage_columns`, into one month of the table."""
-        return load_queries("loading")["copy_month"].format(
-            month=sql.SQL(cast("LiteralString", month)), columns=_names(self.columns)
-        )
-
     def compose(
         self,
         name: str,
         *,
         source: sql.Composable | None = None,
-        stored: StoredRows = "stored_nowhere",
+        month: sql.Composable | None = None,
         only_several: bool = False,
     ) -> sql.Composed:
-        """Statement `name` of `queries/loading.sql` for this table, reading its rows from `source`, and the versions
-        to merge them with as `stored` says.
+        """Statement `name` of `queries/loading.sql` for this table, reading its rows from `source`; `month` is where
+        rows of a new month lie.
         """
         several = sql.SQL("WHERE EXISTS (SELECT FROM several WHERE {same})").format(
             same=_equal(self.key, "several", "every")
@@ -81,7 +72,7 @@ class MergePlan:
         return load_queries("loading")[name].format(
             table=sql.Identifier(self.table.name),
             source=source or sql.SQL(""),
-            stored=self._stored(stored),
+            month=month or sql.SQL(""),
             key=_names(self.key),
             values=_names(self.values),
             columns=_names(self.columns),
@@ -94,10 +85,12 @@ class MergePlan:
             incoming_values=_names(self.values, of="incoming"),
             latest_values=_names(self.values, of="latest"),
             same_key_several=_equal(self.key, "several", "incoming"),
+            same_key_stored=_equal(self.key, "incoming", "stored"),
+            same_key_repeated=_equal(self.key, "stored", "repeated"),
             same_key_latest=_equal(self.key, "latest", "incoming"),
             same_version=_equal(dict.fromkeys((*self.key, *self._date)), "stored", "outcome"),
             only_several=several if only_several else sql.SQL(""),
-            is_own=self._is_own(),
+            bound=self._bound(),
             default_moment=self._default_moment(),
         )
 
@@ -119,15 +112,6 @@ class MergePlan:
         """The column that says in which month a row lies."""
         return (self.table.valid_date,) if self.table.valid_date is not None and self.is_split_by_month else ()
 
-    def _stored(self, name: StoredRows) -> sql.Composed:
-        return load_queries("loading")[name].format(
-            table=sql.Identifier(self.table.name),
-            key=_names(self.key),
-            bound=self._bound(),
-            same_key_stored=_equal(self.key, "incoming", "stored"),
-            same_key_wanted=_equal(self.key, "stored", "wanted"),
-        )
-
     def _bound(self) -> sql.Composable:
         """Spares the months that the file does not touch, where the key itself holds the date."""
         if self.table.valid_date is None or not self.key_holds_date:
@@ -135,14 +119,6 @@ class MergePlan:
         return sql.SQL(
             "stored.{date} BETWEEN (SELECT min({date}) FROM stage) AND (SELECT max({date}) FROM stage)"
         ).format(date=sql.Identifier(self.table.valid_date))
-
-    def _is_own(self) -> sql.Composable:
-        """Whether a stored row came from this very file, straight into its month."""
-        if self.table.valid_date is None or not self.is_split_by_month:
-            return sql.SQL("false")
-        return sql.SQL("date_trunc('month', stored.{date})::date = ANY(%(own_months)s::date[])").format(
-            date=sql.Identifier(self.table.valid_date)
-        )
 
     def _default_moment(self) -> sql.Composable:
         if self.table.valid_date is None:
@@ -170,15 +146,22 @@ def stage_columns(table: Table) -> tuple[str, ...]:
 
 
 def create_stage(table: Table) -> sql.Composed:
-    """The temporary table that holds a file; of a dated table with keys in place of identifiers."""
+    """The temporary table that holds a file; of a dated table with keys in place of identifiers, and with a column
+    that says which rows may repeat the key of a row in a month of its own (`DirectMonths`).
+    """
     kinds = {column.name: column.kind for column in table.columns}
     is_dated = table.name in PLANS
+    types = {
+        _KEYS[name] if is_dated and name in _KEYS else name: (
+            KEY_TYPES[name] if is_dated and name in _KEYS else STAGE_TYPES[kinds[name]]
+        )
+        for name in stage_columns(table)
+    }
+    if is_dated:
+        types["is_repeated"] = "bool"
     return load_queries("loading")["create_stage"].format(
         definitions=sql.SQL(", ").join(
-            sql.SQL("{} {}").format(sql.Identifier(_KEYS[name]), sql.Identifier(KEY_TYPES[name]))
-            if is_dated and name in _KEYS
-            else sql.SQL("{} {}").format(sql.Identifier(name), sql.Identifier(STAGE_TYPES[kinds[name]]))
-            for name in stage_columns(table)
+            sql.SQL("{} {}").format(sql.Identifier(name), sql.Identifier(kind)) for name, kind in types.items()
         )
     )
 

@@ -23,20 +23,18 @@ class SeenKeys:
         self._shift = np.uint64(64 - slot_bits)
         self._seen = np.zeros(1 << slot_bits, dtype=np.bool_)
 
-    def first_and_only(self, columns: Sequence[Any]) -> NDArray[np.bool_]:
-        """Rows [R] whose key, made of these columns (numbers, or dictionary-encoded Arrow texts), stands in the chunk
-        once and in no chunk before. A later chunk may still repeat it.
+    def add(self, columns: Sequence[Any]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Takes in a chunk's keys, made of these columns (numbers, or dictionary-encoded Arrow texts), and returns for
+        each row [R] whether its key may stand in a chunk before, and whether it may stand on another row of this one.
         """
         mixed = _mixed(columns)
         slots = [(value >> self._shift).astype(np.int64) for value in (mixed, mixed * _FACTOR)]
-        repeated = self._seen[slots[0]] & self._seen[slots[1]]
+        before = self._seen[slots[0]] & self._seen[slots[1]]
         in_order = np.sort(mixed)
         twice = in_order[1:][in_order[1:] == in_order[:-1]]
-        if len(twice):
-            repeated |= np.isin(mixed, twice)
         for slot in slots:
             self._seen[slot] = True
-        return ~repeated
+        return before, np.isin(mixed, twice)
 
 
 def _mixed(columns: Sequence[Any]) -> NDArray[np.uint64]:

@@ -57,8 +57,8 @@ END
 $$;
 
 -- COPY is refused on tables with row-level security, so a month has none until it is attached. Nobody gains by it: only
--- the transaction that made it sees it, and the importing role may add rows there, no more, and of its own district (it
--- may not name the column `district_id`, whose default is the connection's district).
+-- the transaction that made it sees it and its rows, and the importing role may not name the column `district_id`, whose
+-- default is the connection's district.
 CREATE SCHEMA loading;
 GRANT USAGE ON SCHEMA loading TO PUBLIC;
 
@@ -104,7 +104,7 @@ BEGIN
     WHERE attrelid = format('public.%I', p_table)::regclass
         AND attnum > 0 AND NOT attisdropped AND attname <> 'district_id';
     EXECUTE format('CREATE TABLE loading.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name, p_table);
-    EXECUTE format('GRANT INSERT (%s) ON loading.%I TO %I', v_columns, v_name, session_user);
+    EXECUTE format('GRANT SELECT, DELETE, INSERT (%s) ON loading.%I TO %I', v_columns, v_name, session_user);
     RETURN format('loading.%I', v_name);
 END
 $$;

@@ -46,19 +46,6 @@ SELECT NOT EXISTS (
     CROSS JOIN LATERAL (SELECT FROM {table} AS stored WHERE stored.student_key = student.student_key LIMIT 1) AS found
 );
 
--- name: stored_by_scan
--- Stored versions of the incoming keys, where those are a good part of the table.
-{table} AS stored WHERE {bound} AND EXISTS (SELECT FROM incoming WHERE {same_key_stored})
-
--- name: stored_by_key
--- The same where they are few: one look at the index per key. The planner does not see that a key with a date is looked
--- for in one month only, and would read the whole table; OFFSET keeps it from that.
-(SELECT DISTINCT {key} FROM incoming) AS wanted
-CROSS JOIN LATERAL (SELECT * FROM {table} AS stored WHERE {same_key_wanted} OFFSET 0) AS stored
-
--- name: stored_nowhere
-{table} AS stored WHERE false
-
 -- name: several_versions
 -- Keys that stand in the source more than once.
 CREATE TEMP TABLE several ON COMMIT DROP AS
@@ -79,21 +66,20 @@ GROUP BY student_key;
 -- name: merge_versions
 -- Incoming versions and the stored ones of the same keys, in the order in which they were recorded.
 -- `merge_action`: insert | update (a version of a known key) | chain (a stored version whose end changes) |
--- duplicate | conflict (rejected lines). Versions that change nothing are left out. A stored version that came from this
--- file (`is_own`) stands before the lines that repeat its key: they count as if all of them came in together.
+-- duplicate | conflict (rejected lines). Versions that change nothing are left out.
 CREATE TEMP TABLE outcome ON COMMIT DROP AS
 WITH incoming AS NOT MATERIALIZED (
     SELECT * FROM ({source}) AS every {only_several}
 ), versions AS (
-    SELECT line, {columns}, recorded_at, NULL::timestamptz AS closed_at, false AS is_stored, false AS is_known
-    FROM incoming
+    SELECT line, {columns}, recorded_at, NULL::timestamptz AS closed_at, false AS is_stored FROM incoming
     UNION ALL
-    SELECT NULL, {stored_columns}, stored.recorded_at, stored.superseded_at, true, NOT ({is_own})
-    FROM {stored}
+    SELECT NULL, {stored_columns}, stored.recorded_at, stored.superseded_at, true
+    FROM {table} AS stored
+    WHERE %(has_rows)s AND {bound} AND EXISTS (SELECT FROM incoming WHERE {same_key_stored})
 ), compared AS (
     SELECT *,
         lag(recorded_at) OVER chain IS NOT DISTINCT FROM recorded_at AS is_same_moment,
-        lag(is_known) OVER chain AS follows_known,
+        lag(is_stored) OVER chain AS follows_stored,
         ({values}) IS NOT DISTINCT FROM ({previous_values}) AS is_same
     FROM versions
     WINDOW chain AS (PARTITION BY {key} ORDER BY recorded_at, is_stored DESC, line)
@@ -106,7 +92,7 @@ WITH incoming AS NOT MATERIALIZED (
 ), chained AS (
     SELECT *,
         lead(recorded_at) OVER chain AS next_at,
-        bool_or(is_known) OVER (PARTITION BY {key}) AS is_known_key
+        bool_or(is_stored) OVER (PARTITION BY {key}) AS is_known_key
     FROM moments
     WHERE is_stored OR NOT is_repeat
     WINDOW chain AS (PARTITION BY {key} ORDER BY recorded_at)
@@ -117,9 +103,9 @@ FROM chained
 WHERE NOT is_stored OR closed_at IS DISTINCT FROM next_at
 UNION ALL
 SELECT line, {columns}, recorded_at, NULL,
-    CASE WHEN follows_known THEN 'conflict' ELSE 'duplicate' END
+    CASE WHEN follows_stored THEN 'conflict' ELSE 'duplicate' END
 FROM compared
-WHERE is_same_moment AND NOT is_stored AND NOT (follows_known AND is_same);
+WHERE is_same_moment AND NOT is_stored AND NOT (follows_stored AND is_same);
 
 -- name: close_versions
 UPDATE {table} AS stored SET superseded_at = outcome.superseded_at
@@ -216,6 +202,21 @@ SELECT ensure_partitions(%(table)s, month, month) FROM unnest(%(months)s::date[]
 
 -- name: begin_month
 SELECT begin_month(%(table)s, %(month)s);
+
+-- name: find_repeated
+-- Keys of staged rows that an earlier chunk of the file may have put into a month.
+CREATE TEMP TABLE repeated ON COMMIT DROP AS SELECT DISTINCT {key} FROM stage WHERE is_repeated;
+
+-- name: take_back
+-- All rows of a key are compared together: those of these keys leave the month for the stage. They stood on earlier
+-- lines than the staged ones, whose lines are 2 or more.
+WITH taken AS (
+    DELETE FROM {month} AS stored USING repeated WHERE {same_key_repeated} RETURNING {stored_columns}, stored.recorded_at
+)
+INSERT INTO stage (line, {columns}, recorded_at) SELECT 1, {columns}, recorded_at FROM taken;
+
+-- name: drop_repeated
+DROP TABLE repeated;
 
 -- name: attach_month
 SELECT attach_month(%(table)s, %(month)s);
