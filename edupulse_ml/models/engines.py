@@ -23,8 +23,8 @@ from edupulse_ml.models.onnx_graph import INPUT_NAMES, OUTPUT_NAMES, build_graph
 PARITY_TOLERANCE: Final = 1e-5
 EXAMPLES_PER_RUN: Final = {"onnx": 128, "torch": 256, "cuda": 8192}
 """Windows of one forward. On a CPU, what stays in one core's cache: 30 us a window of 40 weeks at 32 to 128 windows, 39 us
-at 1,024 (ONNX Runtime); torch 48 us at 256, 53 us at 128 and at 1,024. A GPU wants all that its memory holds with ease:
-8,192 windows take 1 GB.
+at 1,024 (ONNX Runtime); torch 48 us at 256, 53 us at 128 and at 1,024. A GPU wants as many as
+its memory holds with ease: by the size of the arrays 8,192 windows of 40 weeks take about 1 GB.
 """
 
 
