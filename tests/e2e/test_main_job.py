@@ -1,5 +1,6 @@
 """The main job as a newcomer runs it, small: an empty folder, one command, scores over HTTP, and a restart."""
 
+import json
 import os
 import re
 import subprocess
@@ -27,11 +28,11 @@ class Newcomer:
             name: value for name, value in os.environ.items() if not name.startswith(("EDUPULSE_", "MLFLOW_", "RAY_"))
         } | {"EDUPULSE_HTTP_PORT": "0", "EDUPULSE_DASHBOARD_PORT": "0", "EDUPULSE_MLFLOW_PORT": "0", "COLUMNS": "160"}
 
-    def run(self, *arguments: str) -> str:
+    def run(self, *arguments: str, program: Path = EDUPULSE, **settings: str) -> str:
         done = subprocess.run(
-            [str(EDUPULSE), *arguments],
+            [str(program), *arguments],
             cwd=self.folder,
-            env=self._environment,
+            env=self._environment | settings,
             capture_output=True,
             text=True,
             timeout=900,
@@ -88,6 +89,7 @@ def test_the_demo_ends_with_students_reasons_rivals_and_urls(demo: str, newcomer
     with EduPulse(_api_url(demo), token=newcomer.token) as client:
         answer = client.predict(_a_listed_student(demo), include_reasons=True)
     assert isinstance(answer, ScoredStudent)
+    assert "haproxy" in _programs_of(newcomer)
     # A network trained for two epochs may have no reason that can be verified; those it has are sentences.
     assert answer.reasons is not None
     assert all("typical for grade" in reason.text for reason in answer.reasons)
@@ -126,6 +128,39 @@ def test_a_restart_finds_its_data_also_after_a_kill(demo: str, newcomer: Newcome
 
 
 @pytest.mark.timeout(300)
+def test_a_job_runs_on_the_cluster_in_fast_mode(demo: str, newcomer: Newcomer) -> None:
+    home = newcomer.folder / ".edupulse"
+    (head,) = (
+        server for server in json.loads((home / "stack.json").read_text())["processes"] if server["name"] == "ray"
+    )
+    printed = newcomer.run(
+        *("job", "submit", "--", sys.executable, "-m", "jobs.score"),
+        program=EDUPULSE.parent / "ray",
+        RAY_ADDRESS=head["url"],
+        RAY_AUTH_MODE="token",
+        RAY_AUTH_TOKEN_PATH=str(home / "ray-token"),
+    )
+    assert "students scored with model 1" in printed
+
+
+@pytest.mark.timeout(600)
+def test_the_default_mode_serves_the_same_without_haproxy(demo: str, newcomer: Newcomer) -> None:
+    student = _a_listed_student(demo)
+    address = (newcomer.folder / ".edupulse" / "api-url").read_text().strip()
+    with EduPulse(address, token=newcomer.token) as client:
+        fast = client.predict(student)
+    assert _metrics(address, newcomer).status_code == 200
+    address = _api_url(newcomer.run("up", EDUPULSE_SERVE_MODE="default"))
+    with EduPulse(address, token=newcomer.token) as client:
+        default = client.predict(student)
+    assert isinstance(fast, ScoredStudent)
+    assert isinstance(default, ScoredStudent)
+    assert default.risk_score == pytest.approx(fast.risk_score, abs=1e-9)
+    assert _metrics(address, newcomer).status_code == 200
+    assert "haproxy" not in _programs_of(newcomer)
+
+
+@pytest.mark.timeout(300)
 def test_down_leaves_no_process_behind(demo: str, newcomer: Newcomer) -> None:
     newcomer.run("down")
     assert _processes_of(newcomer) == []
@@ -152,6 +187,14 @@ def _processes_of(newcomer: Newcomer) -> list[psutil.Process]:
         if any(home in text for text in texts):
             found.append(process)
     return found
+
+
+def _programs_of(newcomer: Newcomer) -> set[str]:
+    return {process.name() for process in _processes_of(newcomer)}
+
+
+def _metrics(address: str, newcomer: Newcomer) -> httpx.Response:
+    return httpx.get(f"{address}/metrics", headers={"Authorization": f"Bearer {newcomer.token}"}, timeout=30)
 
 
 def _kill_everything_of(newcomer: Newcomer) -> None:
