@@ -28,7 +28,7 @@ def test_a_night_is_the_sum_of_its_parts() -> None:
         score_s_per_student=0.036,
         reasons_s_per_student=0.36,
     )
-    use = dataclasses.replace(USE, share_explained=0.1, nightly_hours=5.1, utilisation=0.5)
+    use = dataclasses.replace(USE, share_explained=0.1, interactive_per_week=0, nightly_hours=5.1, utilisation=0.5)
     found = capacity_of(Size("a", 1_000_000), measured=measured, use=use)
     assert found.nightly_core_h == pytest.approx(20)
     assert found.cores == 8, "20 core-hours in 5.1 hours, half of the cores free"
