@@ -21,6 +21,7 @@ from edupulse_ml.registry.models import ModelRegistry
 from edupulse_ml.training.options import TrainingOptions
 from jobs.experiment import Experiment
 from jobs.fitting import FittedModels
+from jobs.stored_model import StoredModel
 from jobs.tracking import Tracking
 
 TEST_YEAR: Final = "test_year"
@@ -66,7 +67,7 @@ def run_tags(settings: Settings, experiment: Experiment) -> dict[str, str]:
 def record_run(
     registry: ModelRegistry,
     tracking: Tracking,
-    scratch: Path,
+    stored: StoredModel,
     *,
     name: str,
     fitted: FittedModels,
@@ -74,10 +75,10 @@ def record_run(
     tags: Mapping[str, str],
     reports: Mapping[str, EvaluationReport],
 ) -> ModelVersion:
-    """Track the run with parameters, metrics per epoch, reports, plots and the artefact, and register the artefact."""
-    artifact = scratch / "artifact"
-    parity = fitted.trained.artifact.save(artifact)
-    files = scratch / "evaluation"
+    """Track the run with parameters, metrics per epoch, reports, plots and the artefact, and register the artefact.
+    The reports are written beside the stored model's folder.
+    """
+    files = stored.folder.with_name("evaluation")
     files.mkdir()
     for part, report in reports.items():
         (files / f"{part}.json").write_text(report.to_json(), encoding="utf-8")
@@ -89,9 +90,9 @@ def record_run(
         run.log_params(training.as_parameters())
         for epoch, metrics in enumerate(fitted.trained.history):
             run.log_metrics(metrics, step=epoch)
-        run.log_metrics({"onnx_largest_difference": parity, **headline_metrics(reports["test"])})
+        run.log_metrics({**stored.metrics, **headline_metrics(reports["test"])})
         run.log_folder(files, artifact_path="evaluation")
-        return registry.register(artifact, run, tags=tags)
+        return registry.register(stored.folder, run, tags=tags)
 
 
 def headline_metrics(report: EvaluationReport) -> dict[str, float]:

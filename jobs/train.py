@@ -27,6 +27,7 @@ from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
 from jobs.reporting import SPLIT_SEED, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
+from jobs.stored_model import store_model
 from jobs.tracking import Tracking
 from jobs.wiring import JobContext, connected_to_ray, open_context
 
@@ -145,7 +146,7 @@ def _fit_and_register(
         version = record_run(
             context.registry,
             Tracking(context),
-            Path(scratch),
+            store_model(fitted, experiment, Path(scratch) / "artifact", seed=training.seed),
             name=f"train {started:%Y-%m-%d %H:%M}",
             fitted=fitted,
             training=training,
