@@ -1,12 +1,30 @@
 """Which TCP ports are free, and whether a Unix socket is served."""
 
+import contextlib
+import fcntl
+import os
 import socket
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from edupulse_ml.core.errors import ConflictError
 
 LOOPBACK = "127.0.0.1"
+
+
+@contextlib.contextmanager
+def choosing_ports() -> Iterator[None]:
+    """Hold this user's lock on choosing ports, from the first look until the servers listen: two homes that start at
+    the same moment would find the same ports free. The system drops the lock of a process that dies.
+    """
+    path = Path(tempfile.gettempdir()) / f"edupulse-ports-{os.getuid()}.lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def is_free(port: int) -> bool:

@@ -14,7 +14,7 @@ from jobs.stack.embedded import Endpoints, ensure_embedded, migrate_embedded, se
 from jobs.stack.mlflow import NAME as MLFLOW
 from jobs.stack.mlflow import ensure_mlflow, stop_mlflow
 from jobs.stack.paths import StackPaths
-from jobs.stack.ports import LOOPBACK, next_free
+from jobs.stack.ports import LOOPBACK, choosing_ports, next_free
 from jobs.stack.postgres import NAME as POSTGRESQL
 from jobs.stack.postgres import find_postgres, stop_postgres
 from jobs.stack.processes import ManagedProcess, is_alive
@@ -61,20 +61,31 @@ def up(settings: Settings, console: Console) -> RunningStack:
         if settings.token is None:
             ensure_token(paths.home)
         environment = server_environment(settings, endpoints)
-        # Ray and MLflow spend seconds on waiting for themselves, so they start at once.
-        with ThreadPoolExecutor(1) as background:
-            is_new = not paths.mlflow_database.exists()
-            mlflow = background.submit(_ensure_mlflow, settings, paths, environment)
-            with console.status("Starting Ray and MLflow ..."):
-                head = ensure_ray(paths, dashboard_port=settings.dashboard_port, environment=environment, fast=fast)
-                if is_new:
-                    mlflow.result()  # it makes its tables now; a replica that opens the file would make them too
-            with console.status("Deploying the API on Ray Serve ..."):
-                api_url = _deploy(paths, head, preferred_port=settings.http_port)
-            with console.status("Waiting for MLflow ..."):
-                mlflow_url = mlflow.result()
+        head, api_url, mlflow_url = _start(settings, paths, console, environment, fast=fast)
         write_atomically(paths.api_url, f"{api_url}\n")
     return RunningStack(paths, endpoints, api_url, head.url, mlflow_url, _describe_proxy(head, fast=fast))
+
+
+def _start(
+    settings: Settings, paths: StackPaths, console: Console, environment: Mapping[str, str], *, fast: bool
+) -> tuple[ManagedProcess, str, str]:
+    """The head, the API's address and MLflow's. Ray and MLflow spend seconds on waiting for themselves, so they start
+    at once.
+    """
+    with (
+        console.status("Starting Ray and MLflow ...") as shown,
+        choosing_ports(),
+        ThreadPoolExecutor(1) as background,
+    ):
+        is_new = not paths.mlflow_database.exists()
+        mlflow = background.submit(_ensure_mlflow, settings, paths, environment)
+        head = ensure_ray(paths, dashboard_port=settings.dashboard_port, environment=environment, fast=fast)
+        if is_new:
+            mlflow.result()  # it makes its tables now; a replica that opens the file would make them too
+        shown.update("Deploying the API on Ray Serve ...")
+        api_url = _deploy(paths, head, preferred_port=settings.http_port)
+        shown.update("Waiting for MLflow ...")
+        return head, api_url, mlflow.result()
 
 
 def _ensure_mlflow(settings: Settings, paths: StackPaths, environment: Mapping[str, str]) -> str:

@@ -1,5 +1,6 @@
 """What `make up` sets for Serve's fast mode: both flags, no line about a request, and a place per home folder."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,27 @@ def test_two_homes_choose_different_ports(tmp_path: Path, used: set[int]) -> Non
 def test_homes_that_start_at_the_same_moment_look_at_different_blocks(used: set[int]) -> None:
     chosen = {choose_ports(StackPaths(Path(f"/srv/{n}")), taken={})["replicas"] for n in range(20)}
     assert len(chosen) > 10
+
+
+def test_homes_of_one_user_choose_their_ports_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    order: list[str] = []
+
+    def second() -> None:
+        with ports.choosing_ports():
+            order.append("second")
+
+    with ports.choosing_ports():
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.1)
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+    (lock,) = tmp_path.iterdir()
+    assert lock.stat().st_mode & 0o777 == 0o600
 
 
 def test_no_free_block_of_ports_is_an_error(used: set[int]) -> None:

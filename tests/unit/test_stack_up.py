@@ -1,6 +1,8 @@
 """What `up` hands to the servers it starts, and when Ray must be restarted."""
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -106,6 +108,23 @@ def test_the_mode_is_what_was_asked_for_where_there_is_an_haproxy(
     up.show(up.up(Settings.model_validate({"home": servers.home, "serve_mode": mode}), console), console)
     assert servers.fast is fast
     assert said in console.export_text()
+
+
+def test_up_holds_the_lock_on_ports_until_all_servers_listen(
+    servers: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    @contextlib.contextmanager
+    def choosing() -> Iterator[None]:
+        held.append(True)
+        yield
+        held.append(False)
+
+    monkeypatch.setattr(up, "choosing_ports", choosing)
+    monkeypatch.setattr(up.ServeClient, "wait_until_reached", lambda *_: held.append(held[-1]))
+    up.up(Settings(home=servers.home), Console(quiet=True))
+    assert held == [True, True, False]
 
 
 def test_a_failing_mlflow_fails_the_start(servers: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
