@@ -56,7 +56,9 @@ def cases(setting: BenchSetting) -> Generator[Case]:
         ],
         headline="seconds",
         lower_is_better=True,
-        notes=("The lowest loss that both reach within a few epochs; validation after each epoch is part of the time.",),
+        notes=(
+            "The lowest loss that both reach within a few epochs; validation after each epoch is part of the time.",
+        ),
         warm_up=False,
     )
 

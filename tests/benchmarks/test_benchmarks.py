@@ -34,7 +34,9 @@ def small_run(name: str, results: Path) -> dict[str, Any]:
     [
         ("features", {"pandas", "SQL", "pandas oracle"}),
         ("import", {"COPY, bare tables", "COPY, a bare table"}),
+        ("score", {"bare ONNX Runtime, inputs in memory"}),
         ("train", {"bare PyTorch loop"}),
+        ("serve", {"plain FastAPI, 2 workers, requests joined", "plain FastAPI, 2 workers, each request alone"}),
     ],
 )
 def test_a_small_run_measures_every_contender(name: str, rivals: set[str], tmp_path: Path) -> None:
