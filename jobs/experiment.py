@@ -126,9 +126,12 @@ def judge(
     created_at: str,
     replicates: int,
     seed: int,
+    champion: str = CHAMPION,
     notes: Sequence[str] = (),
 ) -> EvaluationReport:
-    """The report of all models on the test people, one landmark per student and month, with lead times."""
+    """The report of all models on the test people, one landmark per student and month, with lead times. `champion` names
+    the model that the others are rivals of.
+    """
     student, step = _landmarks(experiment.test)
     cutoff = _cutoff(experiment.test, student, step)
     weekly_student, weekly_step = experiment.test.rows()
@@ -139,7 +142,7 @@ def judge(
         tasks=experiment.tasks,
         context=ReportContext(
             title=title,
-            champion=CHAMPION,
+            champion=champion,
             created_at=created_at,
             split=experiment.split.description,
             windows=tuple(
