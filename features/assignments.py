@@ -33,15 +33,16 @@ class AssignmentBlock:
 
 def assignment_features(grades: GradeVersions, steps: Steps) -> AssignmentBlock:
     """All columns that are made of single items."""
-    due = _due(grades, steps, since=None).total()
-    handed_in = _due(grades, steps, since=grades.handed_in_row).total().window(0, 3)
-    submitted = _due(grades, steps, since=grades.submitted_row)
+    items = facts_of(steps, grades.versions, row=grades.due_row, keep=grades.due_counts)
+    due = items.total()
+    handed_in = items.since(grades.handed_in_row, grades.versions).total().window(0, 3)
+    submitted = items.since(grades.submitted_row, grades.versions)
     n_submitted = submitted.total().window(0, 3)
-    n_late = submitted.total(grades.is_late.astype(np.int64)).window(0, 3)
+    n_late = submitted.of(grades.is_late).total().window(0, 3)
     due_4wk = due.window(0, 3)
     submissions = facts_of(steps, grades.versions, row=grades.submitted_row, keep=grades.submission_counts).total()
-    posted = facts_of(steps, grades.versions, row=grades.posted_row, keep=grades.score_counts).total()
-    mean, sd = _scores(grades, steps)
+    posted = facts_of(steps, grades.versions, row=grades.posted_row, keep=grades.score_counts)
+    mean, sd = _scores(posted, grades)
     return AssignmentBlock(
         missing_rate=np.where(due_4wk >= MIN_ITEMS, ratio(due_4wk - handed_in, due_4wk), np.nan),
         late_rate=np.where(n_submitted >= MIN_ITEMS, ratio(n_late, n_submitted), np.nan),
@@ -49,28 +50,21 @@ def assignment_features(grades: GradeVersions, steps: Steps) -> AssignmentBlock:
         score_sd=sd,
         weeks_since_submission=_weeks_since_submission(submissions, due, steps),
         items_due_4wk=due_4wk,
-        is_known=(due.window(0, 7) > 0) | (posted.window(0, 7) > 0),
+        is_known=(due.window(0, 7) > 0) | (posted.total().window(0, 7) > 0),
     )
 
 
-def _due(grades: GradeVersions, steps: Steps, *, since: Ints | None) -> Facts:
-    """Items at the step they fall due, counted from the row `since`."""
-    return facts_of(steps, grades.versions, row=grades.due_row, start=since, keep=grades.due_counts)
-
-
-def _scores(grades: GradeVersions, steps: Steps) -> tuple[Floats, Floats]:
+def _scores(posted: Facts, grades: GradeVersions) -> tuple[Floats, Floats]:
     """Mean of the scores of 4 steps weighted by points (carried up to 4 steps), and SD of those of 8 steps."""
-    given_for_work = np.where(grades.score > 0, grades.posted_row, grades.submitted_row)
-    scores = facts_of(steps, grades.versions, row=grades.posted_row, start=given_for_work, keep=grades.score_counts)
-    weighted, points = scores.total(grades.score * grades.points), scores.total(grades.points)
-    sum_4wk, points_4wk = weighted.window(0, 3), points.window(0, 3)
+    scores = posted.since(np.where(grades.score > 0, grades.posted_row, grades.submitted_row), grades.versions)
+    weights = scores.totals(grades.weighted, grades.points)
+    sum_4wk, points_4wk = weights.window(0, 3)
     for lag in range(4, 8):
         empty = points_4wk == 0
-        sum_4wk = np.where(empty, weighted.lag(lag), sum_4wk)
-        points_4wk = np.where(empty, points.lag(lag), points_4wk)
-    count = scores.total().window(0, 7)
-    total = scores.total(grades.score).window(0, 7)
-    squares = scores.total(grades.score * grades.score).window(0, 7)
+        weighted, points = weights.lag(lag)
+        sum_4wk = np.where(empty, weighted, sum_4wk)
+        points_4wk = np.where(empty, points, points_4wk)
+    count, total, squares = scores.totals(None, grades.score, grades.score * grades.score).window(0, 7)
     variance = ratio(count * squares - total * total, count * count)
     sd = np.sqrt(np.where(count >= MIN_SCORES_FOR_SD, variance, np.nan)) / SCORE_UNIT
     return ratio(sum_4wk, points_4wk * SCORE_UNIT), sd

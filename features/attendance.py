@@ -11,8 +11,8 @@ import numpy as np
 from edupulse_ml.core.records import AttendanceEvents
 from edupulse_ml.core.tables import ABSENT_STATUSES, ATTENDANCE_STATUSES
 from features.facts import Facts, Spells, StepSums, facts_of, versions_of
-from features.ragged import Bools, Floats, Intervals, Ints, merge_intervals, ratio
-from features.school_weeks import COUNT_OF_SET, DAYS
+from features.ragged import Bools, Floats, Intervals, Ints, merge_intervals, positions, ratio
+from features.school_weeks import COUNT_OF_SET
 from features.steps import Steps
 from features.streaks import absence_streaks
 from features.trends import N_LAGS, Corrections, slope
@@ -32,13 +32,15 @@ _IS_ABSENT = np.array([status in ABSENT_STATUSES for status in ATTENDANCE_STATUS
 
 @dataclass(frozen=True)
 class Absences:
-    """The absences that count, with their day (position among all enrolled days of school)."""
+    """The absences that count, with their day (position among all enrolled days of school).
+    Amounts are whole thousandths.
+    """
 
     facts: Facts
     day_position: Ints
-    amount: Ints
-    unexcused: Ints
-    special: Ints
+    amount: Floats
+    unexcused: Floats
+    special: Floats
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ class AttendanceRows:
     tardy: Facts
     is_present: Bools
     by_period: Facts
-    periods_absent: Ints
-    periods_scheduled: Ints
+    periods_absent: Floats
+    periods_scheduled: Floats
 
 
 @dataclass(frozen=True)
@@ -70,9 +72,12 @@ def attendance_features(events: AttendanceEvents, steps: Steps) -> AttendanceBlo
     """All attendance columns."""
     rows = _attendance_rows(events, steps)
     absences = rows.absences
-    absence, days = absences.facts.total(absences.amount), _days_with_attendance(rows.facts, steps)
-    absent_4wk, days_4wk = absence.window(0, 3), days.window(0, 3)
-    absent_ytd, days_ytd = absence.year_to_date(), days.year_to_date()
+    days = _days_with_attendance(rows.facts, steps)
+    days_4wk, days_ytd = days.window(0, 3), days.year_to_date()
+    absence = absences.facts.total(absences.amount)
+    kinds = absences.facts.totals(absences.unexcused, absences.special)
+    absent_4wk, absent_ytd = absence.window(0, 3), absence.year_to_date()
+    unexcused_ytd, special_ytd = kinds.year_to_date()
     present_4wk = rows.facts.total(rows.is_present).window(0, 3)
     thousandths_4wk, thousandths_ytd = days_4wk * WHOLE_DAY, days_ytd * WHOLE_DAY
     rate_4wk = ratio(absent_4wk, thousandths_4wk)
@@ -80,11 +85,8 @@ def attendance_features(events: AttendanceEvents, steps: Steps) -> AttendanceBlo
     taken = days_ytd > 0
     streak = absence_streaks(absences.facts, absences.day_position, absences.amount * 2 >= WHOLE_DAY, steps)
     expected = _expected_share(steps)
-    periods_absent = rows.by_period.total(rows.periods_absent).window(0, 3)
-    periods_scheduled = rows.by_period.total(rows.periods_scheduled).window(0, 3)
+    periods = rows.by_period.totals(rows.periods_absent, rows.periods_scheduled).window(0, 3)
     taken_today = days.lag(0) > 0
-    special_ytd = absences.facts.total(absences.special).year_to_date() / WHOLE_DAY
-    unexcused = absences.facts.total(absences.unexcused)
     features = [
         np.where(taken_today, absence.lag(0) / (steps.n_days * WHOLE_DAY), np.nan),
         rate_4wk,
@@ -92,15 +94,15 @@ def attendance_features(events: AttendanceEvents, steps: Steps) -> AttendanceBlo
         _chronic_tier(absent_ytd, days_ytd),
         np.where(steps.weeks_into_year + 1 >= MIN_WEEKS_FOR_CHANGE, rate_4wk - rate_before, np.nan),
         _trend(absence, days, steps),
-        ratio(unexcused.window(0, 3), thousandths_4wk),
-        np.where(taken, (unexcused.year_to_date() + WHOLE_DAY) / (absent_ytd + 2 * WHOLE_DAY), np.nan),
+        ratio(kinds.window(0, 3)[0], thousandths_4wk),
+        np.where(taken, (unexcused_ytd + WHOLE_DAY) / (absent_ytd + 2 * WHOLE_DAY), np.nan),
         np.where(taken, np.minimum(streak.current, STREAK_CAP_DAYS), np.nan),
         np.where(taken, np.minimum(streak.longest, STREAK_CAP_DAYS), np.nan),
         _tardy_rate(rows, present_4wk, steps),
-        ratio(periods_absent, periods_scheduled),
+        ratio(periods[0], periods[1]),
         np.where(
             taken,
-            (special_ytd + SUPPORT_M_PREBREAK * expected) / (absent_ytd / WHOLE_DAY + SUPPORT_M_PREBREAK),
+            (special_ytd / WHOLE_DAY + SUPPORT_M_PREBREAK * expected) / (absent_ytd / WHOLE_DAY + SUPPORT_M_PREBREAK),
             np.nan,
         ),
         ratio(absence.prior_year(), days.prior_year() * WHOLE_DAY),
@@ -112,20 +114,22 @@ def _attendance_rows(events: AttendanceEvents, steps: Steps) -> AttendanceRows:
     versions = versions_of(
         steps, student=events.student, known_day=events.known_day, superseded_day=events.superseded_day
     )
-    week = steps.weeks.week_index(events.day)
-    days_of_week = steps.days_in_week.take(versions.cell + week)
-    # A day before the calendar, whose week is clipped, has a negative number here and belongs to no step.
-    weekday = events.day - steps.weeks.first_day - DAYS * week
-    keep = ((days_of_week >> np.maximum(weekday, 0)) & 1).astype(np.bool_) & (weekday >= 0)
-    facts = facts_of(steps, versions, row=steps.row_at.take(versions.cell + week), keep=keep)
-    is_absent = _IS_ABSENT[events.status]
-    by_period = np.flatnonzero(~is_absent & ~np.isnan(events.periods_absent) & (events.periods_scheduled > 0))
-    absent = np.flatnonzero(is_absent & keep)
-    row_of_absent = steps.row_at[versions.cell[absent] + week[absent]]
+    week, weekday = steps.weeks.week_and_weekday(events.day)
+    cell = versions.cell + week
+    # The week after the calendars has no days, and no set has a day 7.
+    keep = ((steps.days_in_week.take(cell) >> weekday) & 1).astype(np.bool_)
+    facts = facts_of(steps, versions, row=steps.row_at.take(cell), keep=keep)
+    is_absent = _IS_ABSENT.take(events.status)
+    by_period = ~is_absent & (events.periods_scheduled > 0) & ~np.isnan(events.periods_absent)
+    counted = is_absent & keep
+    absent = positions(counted)
+    row_of_absent = steps.row_at.take(cell.take(absent))
     return AttendanceRows(
         facts=facts,
-        absences=_absences(events, facts.of(absent), absent, row_of_absent, weekday[absent], steps),
-        tardy=facts.of(np.flatnonzero(events.status == _TARDY)),
+        absences=_absences(
+            events, facts.of(counted), absent, row_of_absent, weekday.take(absent).astype(np.int64), steps
+        ),
+        tardy=facts.of(events.status == _TARDY),
         is_present=~is_absent,
         by_period=facts.of(by_period),
         periods_absent=_thousandths(events.periods_absent[by_period]),
@@ -147,15 +151,15 @@ def _absences(events: AttendanceEvents, facts: Facts, absent: Ints, row: Ints, w
     )
 
 
-def _thousandths(values: np.ndarray) -> Ints:
-    return np.rint(values * 1000.0).astype(np.int64)
+def _thousandths(values: np.ndarray) -> Floats:
+    return np.rint(values * 1000.0).astype(np.float64)
 
 
 def _days_with_attendance(facts: Facts, steps: Steps) -> StepSums:
     """Enrolled days of school per step, from the row on at which attendance of that step is known."""
     always = np.bincount(facts.lasting_row, minlength=steps.n_rows + 1)[: steps.n_rows] > 0
     others = facts.others
-    lone = np.flatnonzero(~always[others.row])
+    lone = positions(~always[others.row])
     merged = merge_intervals(Intervals(others.row[lone], others.start[lone], others.stop[lone]))
     lasting = np.where(always, steps.rows, steps.n_rows)
     taken = Facts(
@@ -202,7 +206,7 @@ def _tardy_rate(rows: AttendanceRows, present_4wk: Ints, steps: Steps) -> Floats
 
 def _expected_share(steps: Steps) -> Floats:
     """Mondays, Fridays and days before a break among the enrolled days of school of the year so far."""
-    special = np.concatenate(([0], np.cumsum(COUNT_OF_SET[steps.at.special_set])))
+    special = np.concatenate(([0], COUNT_OF_SET[steps.at.special_set].cumsum()))
     year_start = steps.year_start
     days = steps.day_offset[1:] - steps.day_offset[year_start]
     return ratio(special[1:] - special[year_start], days)

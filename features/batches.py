@@ -55,14 +55,18 @@ def _splitter(events: E, n_students: int, per_batch: int) -> Callable[[int], E]:
     n_batches = -(-n_students // per_batch)
     # Few batches make a small integer type, which NumPy sorts by counting instead of comparing.
     batch_of = (events.student // per_batch).astype(np.min_scalar_type(n_batches))
-    stop = np.cumsum(np.bincount(batch_of, minlength=n_batches))
-    is_grouped = bool(np.all(batch_of[1:] >= batch_of[:-1]))
-    order = None if is_grouped else np.argsort(batch_of, kind="stable")
+    stop = np.bincount(batch_of, minlength=n_batches).cumsum()
+    is_grouped = bool((batch_of[1:] >= batch_of[:-1]).all())
+    order = None if is_grouped else batch_of.argsort(kind="stable")
 
     def events_of(batch: int) -> E:
         span = slice(int(stop[batch - 1]) if batch else 0, int(stop[batch]))
-        chosen = span if order is None else order[span]
-        part = type(events)(**{f.name: getattr(events, f.name)[chosen] for f in fields(events)})
+        columns = {f.name: getattr(events, f.name) for f in fields(events)}
+        if order is None:
+            part = type(events)(**{name: column[span] for name, column in columns.items()})
+        else:
+            chosen = order[span]
+            part = type(events)(**{name: column.take(chosen) for name, column in columns.items()})
         return replace(part, student=part.student - np.int32(batch * per_batch))
 
     return events_of

@@ -5,7 +5,7 @@ from functools import cached_property
 import numpy as np
 
 from features.options import FeatureOptions
-from features.ragged import Floats, Ints
+from features.ragged import Floats, Ints, positions
 from features.school_weeks import DAYS, Terms
 from features.steps import Steps
 
@@ -46,14 +46,14 @@ class Cohorts:
         since, student = self.counted_since, self._steps.at.student
         differs = np.ones(len(since), dtype=np.bool_)
         differs[1:] = (since[1:] != since[:-1]) | (student[1:] != student[:-1])
-        return np.flatnonzero(differs)
+        return positions(differs)
 
     def _entry(self, grade_level: int) -> Ints:
         steps = self._steps
         reckoned = self.first_year - (steps.at.grade_level[steps.first_row] - grade_level)
         never = steps.n_rows
         first_in_grade = np.full(steps.n_students, never, dtype=np.int64)
-        in_grade = np.flatnonzero(steps.at.grade_level == grade_level)
+        in_grade = positions(steps.at.grade_level == grade_level)
         np.minimum.at(first_in_grade, steps.at.student[in_grade], in_grade)
         first = first_in_grade[steps.at.student]
         seen = first <= steps.rows
@@ -69,7 +69,7 @@ def expected_credits(
     first step or later are expected.
     """
     per_term = np.rint(options.credits_per_year / terms.terms_in_year * _CREDIT_UNIT).astype(np.int64)
-    running = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(per_term)))
+    running = np.concatenate((np.zeros(1, dtype=np.int64), per_term.cumsum()))
     school = steps.weeks.schools[steps.at.school]
     entry, first_year = cohorts.high_school_entry, cohorts.first_year
     closed = _position(terms.school, terms.last_day, school, steps.week + DAYS)
@@ -86,6 +86,6 @@ def _position(school_of_term: Ints, value_of_term: Ints, school: Ints, value: In
     """Index of the first term of `school` whose value is at least `value`; terms are sorted by both."""
     least = int(min(value_of_term.min(initial=0), value.min(initial=0)))
     span = int(max(value_of_term.max(initial=0), value.max(initial=0))) - least + 2
-    return np.searchsorted(
-        school_of_term * span + (value_of_term - least), school * span + np.minimum(value - least, span - 1)
+    return (school_of_term * span + (value_of_term - least)).searchsorted(
+        school * span + np.minimum(value - least, span - 1)
     )

@@ -16,7 +16,8 @@ from features.context import step_channels
 from features.courses import course_features
 from features.discipline import discipline_features
 from features.grade_versions import grade_versions
-from features.layout import Columns, empty_block, first_steps, write_rows
+from features.layout import Columns, first_steps, new_block, write_padding, write_rows
+from features.memory import keep_freed_memory
 from features.options import FeatureOptions
 from features.ragged import Bools, Floats, Ints
 from features.school_weeks import weeks_of_schools
@@ -50,15 +51,19 @@ def compute_features(
     if (through_week - _A_MONDAY) % 7:
         msg = f"through_week is day {through_week}, which is no Monday: pass the day number of the week's Monday."
         raise NotAMondayError(msg)
+    keep_freed_memory()
     weeks = weeks_of_schools(records, pre_break_min_weekdays=options.pre_break_min_weekdays)
-    block = empty_block(records.n_students, n_steps=max(weeks.n_open_weeks(through_week=through_week), 1))
+    block = new_block(records.n_students, n_steps=max(weeks.n_open_weeks(through_week=through_week), 1))
     longest, first_student = 1, 0
     for batch in batches_of(records):
+        students = slice(first_student, first_student + batch.n_students)
         steps = build_steps(batch, weeks, through_week=through_week)
         if steps.n_rows:
             longest = max(longest, int(np.diff(steps.offset).max()))
-            write_rows(block, steps, _columns(batch, steps, options), first_student=first_student)
-        first_student += batch.n_students
+            write_rows(block, students, steps, _columns(batch, steps, options))
+        else:
+            write_padding(block, students)
+        first_student = students.stop
     return first_steps(block, n_steps=longest)
 
 

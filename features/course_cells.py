@@ -11,7 +11,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from features.ragged import Ints, expand_ranges
+from features.ragged import Ints, expand_ranges, positions
 from features.running_averages import Courses, Scores
 from features.steps import Steps
 
@@ -41,7 +41,7 @@ class Cells:
 
     def of_course(self, column: np.ndarray) -> np.ndarray:
         """What holds of each course, per cell."""
-        return np.repeat(column[self.course], self.n_rows)
+        return column[self.course].repeat(self.n_rows)
 
     def sum(self, amount: np.ndarray) -> np.ndarray:
         """Per row that was asked for, the sum over the courses of the term; of flags, how many are set."""
@@ -67,15 +67,15 @@ def cells_of(courses: Courses, scores: Scores, steps: Steps, *, rows: Ints, term
     first_row[key[::-1]] = rows[::-1]
     stop_row[key] = rows + 1
     n_courses = np.diff(courses.start, append=courses.start[-1])
-    span = np.flatnonzero((stop_row > 0) & (n_courses > 0))
-    span = span[np.argsort(-n_courses[span], kind="stable")]
+    span = positions((stop_row > 0) & (n_courses > 0))
+    span = span[(-n_courses[span]).argsort(kind="stable")]
     number, course = expand_ranges(courses.start[span], courses.start[span] + n_courses[span])
     rank = course - courses.start[span][number]
-    by_rank = np.argsort(rank.astype(np.min_scalar_type(int(rank.max(initial=0)))), kind="stable")
+    by_rank = (rank.astype(np.min_scalar_type(int(rank.max(initial=0))))).argsort(kind="stable")
     course, own_span = course[by_rank], span[number[by_rank]]
     n_rows = stop_row[own_span] - first_row[own_span]
-    stop_cell = np.cumsum(n_rows)
-    slab_ends = np.append(0, stop_cell)[np.append(0, np.cumsum(np.bincount(rank, minlength=1)))]
+    stop_cell = n_rows.cumsum()
+    slab_ends = np.append(0, stop_cell)[np.append(0, np.bincount(rank, minlength=1).cumsum())]
     place = np.full(len(courses.start), slab_ends[1], dtype=np.int64)
     place[span] = (stop_cell - n_rows)[: len(span)]
     has_course = place.take(key) < slab_ends[1]
@@ -127,7 +127,7 @@ class _LaidOut:
         counts = start < np.minimum(scores.stop, until)
         n_cells = int(self.n_rows.sum())
         opening = np.where(counts, start + shift, n_cells)
-        closed = np.flatnonzero(counts & (scores.stop < until))
+        closed = positions(counts & (scores.stop < until))
         closing = scores.stop[closed] + shift[closed]
         return [
             self._running(opening, closing, amount, amount[closed], n_cells=n_cells)
@@ -138,6 +138,6 @@ class _LaidOut:
         change = np.bincount(opening, weights=amount, minlength=n_cells + 1)[:n_cells].astype(np.int64)
         np.subtract.at(change, closing, taken.astype(np.int64))
         # A course begins at 0: it takes back what the course before it ends with.
-        ends = np.cumsum(change)[self.start_cell + self.n_rows - 1]
+        ends = change.cumsum()[self.start_cell + self.n_rows - 1]
         change[self.start_cell[1:]] -= np.diff(ends, prepend=0)[:-1]
-        return np.cumsum(change, out=change)
+        return change.cumsum(out=change)

@@ -11,7 +11,7 @@ from features.course_cells import Cells, cells_of
 from features.grade_trend import CourseAverages, course_average_trend
 from features.grade_versions import GradeVersions
 from features.options import FeatureOptions
-from features.ragged import Bools, Floats, Ints, ratio
+from features.ragged import Bools, Floats, Ints, positions, ratio
 from features.running_averages import AVERAGE_UNIT, Courses, Scores, averages, course_scores
 from features.steps import Steps
 
@@ -108,8 +108,8 @@ def _carry(
     standing: _Standing, gpa_term: Ints, courses: Courses, scores: Scores, steps: Steps, options: FeatureOptions
 ) -> None:
     """Fill unsettled rows from the latest earlier term of the school year that is settled as known at that row."""
-    run_start = np.flatnonzero(steps.opens_term)
-    waiting = np.flatnonzero(~standing.is_settled)
+    run_start = positions(steps.opens_term)
+    waiting = positions(~standing.is_settled)
     looked_at = steps.term_run[waiting]
     while True:
         has_earlier = ~steps.opens_year[run_start[looked_at]]
@@ -132,7 +132,7 @@ def _standing_in(
     """The standing in `term` as known at each of `rows`, rising."""
     asked = np.zeros(len(courses.start), dtype=np.bool_)
     asked[courses.key_of(steps.at.student[rows], term)] = True
-    is_asked = np.repeat(asked[:-1], np.diff(courses.start))
-    cells = cells_of(courses, scores.where(np.flatnonzero(is_asked[scores.course])), steps, rows=rows, term=term)
+    is_asked = asked[:-1].repeat(np.diff(courses.start))
+    cells = cells_of(courses, scores.where(positions(is_asked[scores.course])), steps, rows=rows, term=term)
     average = averages(cells.weighted, cells.points)
     return _standing(cells, courses, average, cells.points > 0, options)

@@ -13,7 +13,7 @@ from edupulse_ml.core.tables import DISCIPLINE_ACTIONS
 from edupulse_ml.core.weeks import NEVER
 from features.facts import StepSums, Versions, facts_of, versions_of
 from features.options import FeatureOptions
-from features.ragged import Bools, Floats, Ints, expand_ranges
+from features.ragged import Bools, Floats, Ints, expand_ranges, positions
 from features.school_weeks import COUNT_OF_SET, DAYS
 from features.steps import Steps
 
@@ -108,7 +108,7 @@ def _in_order(events: DisciplineEvents) -> DisciplineEvents:
 
 
 def _pairs(events: DisciplineEvents, versions: Versions, steps: Steps) -> _Pairs:
-    incident_row = steps.at_or_after(versions.cell, events.day)
+    incident_row = steps.at_or_after(versions.cell, events.day).astype(np.int64)
     begin = np.maximum(incident_row, versions.known)
     stop = np.where(steps.begins_before(versions.student, events.day), versions.stop, begin)
     version, row = expand_ranges(begin, stop)
@@ -118,7 +118,7 @@ def _pairs(events: DisciplineEvents, versions: Versions, steps: Steps) -> _Pairs
 
 
 def _reported_4wk(steps: Steps) -> Ints:
-    running = np.concatenate((np.zeros(1, dtype=np.int64), np.cumsum(steps.at.reported)))
+    running = np.concatenate((np.zeros(1, dtype=np.int64), steps.at.reported.astype(np.int64).cumsum()))
     return running[1:] - running[np.maximum(steps.rows - 3, steps.year_start)]
 
 
@@ -155,16 +155,15 @@ def _earlier_suspensions(events: DisciplineEvents, versions: Versions, steps: St
 
 def _sanction_days(events: DisciplineEvents, versions: Versions, steps: Steps, action: int) -> StepSums:
     """Days served per step: the student's days of school from the first day of the sanction on."""
-    chosen = np.flatnonzero(events.action == action)
+    chosen = positions(events.action == action)
     student = versions.student[chosen]
     start_day = np.where(events.action_start_day == NEVER, events.day, events.action_start_day)[chosen].astype(np.int64)
     length = np.where(np.isnan(events.action_days), 1.0, events.action_days)[chosen]
     length = np.rint(length.astype(np.float64) * DAY_UNIT).astype(np.int64)
     first_row, first_position = _first_day_of_school(student, start_day, steps)
     position_stop = np.minimum(first_position - (-length // DAY_UNIT), steps.day_offset[versions.end[chosen]])
-    row_of_day = np.repeat(steps.rows, steps.n_days)
     exists = steps.begins_before(student, start_day) & (first_row < versions.end[chosen])
-    last_row = np.append(row_of_day, 0)[np.where(exists, position_stop - 1, 0)]
+    last_row = steps.day_offset.searchsorted(np.where(exists, position_stop, 1), side="left") - 1
     sanction, row = expand_ranges(first_row, np.where(exists & (length > 0), last_row + 1, first_row))
     begin = np.maximum(steps.day_offset[row], first_position[sanction])
     served = np.minimum(steps.day_offset[row + 1], position_stop[sanction]) - begin

@@ -7,14 +7,20 @@ one or two *late changes*, "the amount of step `row` changes by `amount` from ro
 rows they concern. All amounts are integers, so that sums do not depend on the order of records and cancel exactly.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from features.ragged import Bools, Floats, Ints, expand_ranges
+from edupulse_ml.core.weeks import NEVER
+from features.ragged import Bools, Floats, Ints, expand_ranges, positions
 from features.steps import Steps
+
+_FEW: Final = 4
+"""Late changes are added row by row where they concern fewer than one row in so many."""
 
 
 @dataclass(frozen=True)
@@ -34,20 +40,20 @@ def versions_of(
     steps: Steps, *, student: NDArray[np.int32], known_day: NDArray[np.int32], superseded_day: NDArray[np.int32]
 ) -> Versions:
     """Rows in which each version is known."""
-    index = student.astype(np.int64)
-    cell = steps.cell(index)
-    return Versions(
-        student=index,
-        cell=cell,
-        known=steps.at_or_after(cell, known_day),
-        stop=steps.at_or_after(cell, superseded_day),
-        end=steps.end(index),
-    )
+    cell = steps.cell(student)
+    end = steps.end(student)
+    stop = end.copy()
+    superseded = positions(superseded_day != NEVER)
+    stop[superseded] = steps.at_or_after(cell[superseded], superseded_day[superseded])
+    return Versions(student=student, cell=cell, known=steps.at_or_after(cell, known_day), stop=stop, end=end)
 
 
 @dataclass(frozen=True)
 class StepSums:
-    """An amount per step, as known at each row: `base[v]` plus the late changes of step v that came up to the row."""
+    """Amounts per step, as known at each row: `base[..., v]` plus the late changes of step v that came up to the row.
+
+    Shapes: `base` [R] of one amount, [K, R] of several; `late_amount` [L] or [K, L]. All sums have the shape of `base`.
+    """
 
     steps: Steps
     base: Ints
@@ -56,67 +62,89 @@ class StepSums:
     late_amount: Ints
 
     def window(self, first_lag: int, last_lag: int) -> Ints:
-        """[R] sum over the steps `first_lag` to `last_lag` before each row, inside the school year."""
+        """Sum over the steps `first_lag` to `last_lag` before each row, inside the school year."""
         steps, running = self.steps, self._running
-        upper = running[1:] if not first_lag else running.take(steps.back(first_lag - 1))
-        out = upper - running.take(steps.back(last_lag))
-        start = np.maximum(self.late_at, self.late_row + first_lag)
-        stop = np.minimum(self.late_row + last_lag + 1, steps.year_stop[self.late_row])
-        return self._with_late(out, start, stop)
+        upper = running[..., 1:] if not first_lag else running.take(steps.back(first_lag - 1), axis=-1)
+        out = upper - running.take(steps.back(last_lag), axis=-1)
+        if len(self.late_row):
+            start = np.maximum(self.late_at, self.late_row + first_lag)
+            self._add_late(out, start, np.minimum(self.late_row + last_lag + 1, self._late_until))
+        return out
 
     def year_to_date(self) -> Ints:
-        """[R] sum over the steps of the school year so far."""
-        steps, running = self.steps, self._running
-        out = running[1:] - running.take(steps.year_start)
-        return self._with_late(out, self.late_at, steps.year_stop[self.late_row])
+        """Sum over the steps of the school year so far."""
+        running = self._running
+        out = running[..., 1:] - running.take(self.steps.year_start, axis=-1)
+        self._add_late(out, self.late_at, self._late_until)
+        return out
 
     def lag(self, lag: int) -> Ints:
-        """[R] the amount of the step `lag` before each row; 0 where that is in another school year."""
-        steps = self.steps
-        out = steps.year_lags.shifted(self.base, lag)
+        """The amount of the step `lag` before each row; 0 where that is in another school year."""
+        out = self.steps.year_lags.shifted(self.base, lag)
         if len(self.late_row):
             row = self.late_row + lag
-            known = (self.late_at <= row) & (row < steps.year_stop[self.late_row])
-            np.add.at(out, row[known], self.late_amount[known])
+            known = positions((self.late_at <= row) & (row < self._late_until))
+            _add_at(out, row[known], self.late_amount[..., known])
         return out
 
     def late_by_lag(self, n_lags: int) -> tuple[Ints, Ints, Ints]:
         """(lag, row, amount): what late changes add to the amount of the step `lag` before a row, up to `n_lags` - 1."""
-        until = np.minimum(self.late_row + n_lags, self.steps.year_stop[self.late_row])
-        change, row = expand_ranges(self.late_at, until)
-        return row - self.late_row[change], row, self.late_amount[change]
+        change, row = expand_ranges(self.late_at, np.minimum(self.late_row + n_lags, self._late_until))
+        return row - self.late_row[change], row, self.late_amount[..., change]
 
     def prior_year(self) -> Ints:
-        """[R] sum over the steps of the school year before, 0 where the student had none."""
-        steps = self.steps
-        running = self._running
-        total = running[steps.run_stop] - running[steps.run_start]
+        """Sum over the steps of the school year before, 0 where the student had none."""
+        steps, running = self.steps, self._running
         follows = runs_that_follow(steps)
-        of_run = np.zeros_like(total)
-        of_run[1:] = np.where(follows[1:], total[:-1], 0)
-        following = steps.year_run[self.late_row] + 1
-        exists = following < len(follows)
-        exists[exists] = follows[following[exists]]
-        following = np.where(exists, following, 0)
-        start = np.maximum(self.late_at, steps.run_start[following])
-        stop = np.where(exists, steps.run_stop[following], 0)
-        return self._with_late(of_run.take(steps.year_run), start, stop)
+        of_run = np.zeros((*self.base.shape[:-1], len(follows)), dtype=np.int64)
+        total = running.take(steps.run_stop, axis=-1) - running.take(steps.run_start, axis=-1)
+        of_run[..., 1:] = np.where(follows[1:], total[..., :-1], 0)
+        out = of_run.take(steps.year_run, axis=-1)
+        if len(self.late_row):
+            following = steps.year_run[self.late_row] + 1
+            exists = np.concatenate((follows, [False]))[following]
+            following = np.where(exists, following, 0)
+            start = np.maximum(self.late_at, steps.run_start[following])
+            self._add_late(out, start, np.where(exists, steps.run_stop[following], 0))
+        return out
 
     @cached_property
     def _running(self) -> Ints:
-        out = np.zeros(len(self.base) + 1, dtype=np.int64)
-        np.cumsum(self.base, out=out[1:])
+        out = np.zeros((*self.base.shape[:-1], self.base.shape[-1] + 1), dtype=np.int64)
+        self.base.cumsum(axis=-1, out=out[..., 1:])
         return out
 
-    def _with_late(self, sums: Ints, start: Ints, stop: Ints) -> Ints:
-        if len(self.late_row):
-            sums += spread(start, stop, self.late_amount, n_rows=self.steps.n_rows)
-        return sums
+    @cached_property
+    def _late_until(self) -> Ints:
+        """Row after the school year of each late change."""
+        return self.steps.year_stop[self.late_row]
+
+    def _add_late(self, sums: Ints, start: Ints, stop: Ints) -> None:
+        """Add each late change in the rows start <= r < stop."""
+        if not len(self.late_row):
+            return
+        n_rows = self.steps.n_rows
+        if np.maximum(stop - start, 0).sum() * _FEW < n_rows:
+            change, row = expand_ranges(start, stop)
+            _add_at(sums, row, self.late_amount[..., change])
+            return
+        for one_sum, amount in _one_by_one(sums, self.late_amount):
+            np.add(one_sum, spread(start, stop, amount, n_rows=n_rows), out=one_sum)
+
+
+def _add_at(sums: Ints, row: Ints, amount: Ints) -> None:
+    """Add amounts [..., L] to sums [..., R] at the rows [L]."""
+    for one_sum, added in _one_by_one(sums, amount):
+        np.add.at(one_sum, row, added)
+
+
+def _one_by_one(sums: Ints, amount: Ints) -> Iterable[tuple[Ints, Ints]]:
+    return [(sums, amount)] if sums.ndim == 1 else zip(sums, amount, strict=True)
 
 
 @dataclass(frozen=True)
 class Spells:
-    """Facts that count in rows `start` <= r < `stop`, in the order of the versions they come from (`source`)."""
+    """Facts that count in rows `start` <= r < `stop`, with the versions they come from (`source`)."""
 
     source: Ints
     row: Ints
@@ -124,9 +152,9 @@ class Spells:
     stop: Ints
     end: Ints
 
-    def where(self, keep: Bools, *, source: Ints) -> "Spells":
-        """Some of them, as made of other versions."""
-        return Spells(source, self.row[keep], self.start[keep], self.stop[keep], self.end[keep])
+    def where(self, keep: Bools) -> "Spells":
+        """Some of them."""
+        return Spells(self.source[keep], self.row[keep], self.start[keep], self.stop[keep], self.end[keep])
 
 
 @dataclass(frozen=True)
@@ -139,71 +167,94 @@ class Facts:
     lasting_row: Ints
     others: Spells
 
-    def of(self, versions: Ints) -> "Facts":
-        """The facts of some versions, rising, which are numbered 0.. from now on."""
-        number = np.searchsorted(versions, self.others.source)
-        kept = np.append(versions, -1)[number] == self.others.source
-        return Facts(self.steps, self.lasting_row.take(versions), self.others.where(kept, source=number[kept]))
+    def since(self, start: Ints, versions: Versions) -> "Facts":
+        """The same facts of the `versions`, counted from row `start` [E] on where that is later."""
+        is_late = start > self.lasting_row
+        late, others = positions(is_late), self.others
+        end = versions.end[late]
+        every = Spells(
+            source=np.concatenate((others.source, late)),
+            row=np.concatenate((others.row, self.lasting_row[late])),
+            start=np.concatenate((np.maximum(others.start, start[others.source]), start[late])),
+            stop=np.concatenate((others.stop, end)),
+            end=np.concatenate((others.end, end)),
+        )
+        lasting_row = np.where(is_late, self.steps.n_rows, self.lasting_row)
+        return Facts(self.steps, lasting_row, every.where(every.start < every.stop))
+
+    def of(self, chosen: Bools) -> "Facts":
+        """The facts of the chosen versions, which are numbered 0.. from now on."""
+        versions = positions(chosen)
+        others = self.others.where(chosen[self.others.source])
+        number = versions.searchsorted(others.source)
+        return Facts(self.steps, self.lasting_row.take(versions), replace(others, source=number))
 
     @cached_property
     def _changes(self) -> tuple[Ints, Ints, Ints]:
         """Of `others`: those known at their own step, those that become known later, those that are superseded."""
         others = self.others
         timely = others.start == others.row
-        return np.flatnonzero(timely), np.flatnonzero(~timely), np.flatnonzero(others.stop < others.end)
+        return positions(timely), positions(~timely), positions(others.stop < others.end)
 
     def total(self, amount: Ints | Floats | Bools | None = None) -> StepSums:
         """Sum of `amount`, one per version the facts were made of, or the number of facts."""
-        n_rows, others = self.steps.n_rows, self.others
-        base = np.bincount(self.lasting_row, weights=amount, minlength=n_rows + 1)[:n_rows].astype(np.int64)
         timely, late, replaced = self._changes
-        changing = np.concatenate((late, replaced))
-        of_other = (
-            np.ones(len(others.source), dtype=np.int64) if amount is None else amount[others.source].astype(np.int64)
-        )
-        np.add.at(base, others.row[timely], of_other[timely])
-        late_amount = of_other[changing]
-        late_amount[len(late) :] *= -1
+        base = self._base(amount)
+        of_other = self._of_others(amount)
+        np.add.at(base, self.others.row[timely], of_other[timely])
+        return self._sums(base, np.concatenate((of_other[late], -of_other[replaced])))
+
+    def totals(self, *amounts: Ints | Floats | Bools | None) -> StepSums:
+        """Sums of several amounts, in this order."""
+        timely, late, replaced = self._changes
+        base = np.stack([self._base(amount) for amount in amounts])
+        of_other = np.stack([self._of_others(amount) for amount in amounts])
+        _add_at(base, self.others.row[timely], of_other[:, timely])
+        return self._sums(base, np.concatenate((of_other[:, late], -of_other[:, replaced]), axis=1))
+
+    def _base(self, amount: Ints | Floats | Bools | None) -> Ints:
+        n_rows = self.steps.n_rows
+        base = np.bincount(self.lasting_row, weights=amount, minlength=n_rows + 1)[:n_rows]
+        return base if amount is None else base.astype(np.int64)
+
+    def _of_others(self, amount: Ints | Floats | Bools | None) -> Ints:
+        source = self.others.source
+        return np.ones(len(source), dtype=np.int64) if amount is None else amount[source].astype(np.int64)
+
+    def _sums(self, base: Ints, late_amount: Ints) -> StepSums:
+        _, late, replaced = self._changes
+        others = self.others
+        late_row = np.concatenate((others.row[late], others.row[replaced]))
         late_at = np.concatenate((others.start[late], others.stop[replaced]))
-        counts = np.flatnonzero(late_amount)
-        return StepSums(
-            steps=self.steps,
-            base=base,
-            late_row=others.row[changing[counts]],
-            late_at=late_at[counts],
-            late_amount=late_amount[counts],
-        )
+        counts = positions(late_amount.reshape(-1, len(late_row)).any(axis=0) if len(late_row) else late_row)
+        return StepSums(self.steps, base, late_row[counts], late_at[counts], late_amount[..., counts])
 
 
-def facts_of(
-    steps: Steps, versions: Versions, *, row: Ints, start: Ints | None = None, keep: Bools | None = None
-) -> Facts:
+def facts_of(steps: Steps, versions: Versions, *, row: Ints, keep: Bools | None = None) -> Facts:
     """Facts of step `row`, one per version, for the versions to `keep`.
 
-    A fact counts from its step, its version's known row and `start`, whichever is last, until the version is
-    superseded. Facts that never count are dropped.
+    A fact counts from its step or its version's known row, whichever is later, until the version is superseded. Facts
+    that never count are dropped.
     """
     begin = np.maximum(row, versions.known)
-    if start is not None:
-        np.maximum(begin, start, out=begin)
     counts = begin < versions.stop
     if keep is not None:
         counts &= keep
     lasting = counts & (begin == row)
     lasting &= versions.stop == versions.end
-    source = np.flatnonzero(counts ^ lasting)
+    source = positions(counts ^ lasting)
     others = Spells(source, row[source], begin[source], versions.stop[source], versions.end[source])
     return Facts(steps, np.where(lasting, row, steps.n_rows), others)
 
 
 def spread(start: Ints, stop: Ints, amount: Ints, *, n_rows: int) -> Ints:
     """[R] sum of the amounts whose range start <= r < stop holds the row."""
-    counts = np.flatnonzero(start < stop)
+    counts = positions(start < stop)
     if not len(counts):
         return np.zeros(n_rows, dtype=np.int64)
     at = np.concatenate((start[counts], stop[counts]))
     change = np.bincount(at, weights=np.concatenate((amount[counts], -amount[counts])), minlength=n_rows)
-    return np.cumsum(change[:n_rows].astype(np.int64))
+    return change[:n_rows].astype(np.int64).cumsum()
 
 
 def runs_that_follow(steps: Steps) -> Bools:

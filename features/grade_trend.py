@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.course_cells import Cells
-from features.ragged import Bools, Floats, Ints, expand_ranges
+from features.ragged import Bools, Floats, Ints, expand_ranges, positions
 from features.running_averages import AVERAGE_UNIT, Courses, Scores, averages
 from features.steps import Steps
 from features.trends import N_LAGS, Corrections, Lags, slope
@@ -33,7 +33,7 @@ class CourseAverages:
 def course_average_trend(running: CourseAverages, steps: Steps) -> Floats:
     """[R] percentage points per instructional week; NaN with fewer than 4 weeks."""
     total, count = running.cells.sum(running.average), running.n_courses
-    weeks_into_term = steps.rows - np.flatnonzero(steps.opens_term)[steps.term_run]
+    weeks_into_term = steps.rows - positions(steps.opens_term)[steps.term_run]
     corrections = _corrections(running, total, steps)
     mean = total / np.maximum(count, 1)
     return slope(mean, count > 0, Lags(weeks_into_term), corrections, min_points=MIN_WEEKS) / AVERAGE_UNIT
@@ -46,8 +46,8 @@ def _late_changes(scores: Scores, stop_row: Ints) -> Scores:
     """
     current_until = stop_row.take(scores.course)
     counts = np.maximum(scores.valid, scores.known) < scores.stop
-    added = np.flatnonzero(counts & (scores.known > scores.valid) & (scores.known < current_until))
-    taken = np.flatnonzero(counts & (scores.stop < current_until))
+    added = positions(counts & (scores.known > scores.valid) & (scores.known < current_until))
+    taken = positions(counts & (scores.stop < current_until))
     source = np.concatenate((added, taken))
     sign = np.concatenate((np.ones(len(added), dtype=np.int64), -np.ones(len(taken), dtype=np.int64)))
     known = np.concatenate((scores.known[added], scores.stop[taken]))
@@ -55,14 +55,14 @@ def _late_changes(scores: Scores, stop_row: Ints) -> Scores:
     order = np.lexsort(columns[::-1])
     columns = columns[:, order]
     opens = np.ones(len(order), dtype=np.bool_)
-    opens[1:] = np.any(columns[:, 1:] != columns[:, :-1], axis=0)
-    start = np.flatnonzero(opens)
+    opens[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
+    start = positions(opens)
 
     def total(amount: Floats) -> Floats:
         return np.add.reduceat((amount[source] * sign)[order], start) if len(start) else np.zeros(0)
 
     weighted, points, count = total(scores.weighted), total(scores.points), total(scores.count)
-    kept = np.flatnonzero((weighted != 0) | (points != 0) | (count != 0))
+    kept = positions((weighted != 0) | (points != 0) | (count != 0))
     course, valid, known = columns[:, start[kept]]
     return Scores(course, valid, known, known, weighted[kept], points[kept], count[kept])
 

@@ -1,6 +1,7 @@
 """Versions of graded items in terms of rows, shared by the course and the assignment features."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -32,26 +33,31 @@ class GradeVersions:
     points: Floats
     """Whole numbers."""
 
+    @cached_property
+    def weighted(self) -> Floats:
+        """Score times points."""
+        return self.score * self.points
+
 
 def grade_versions(events: GradeEvents, steps: Steps) -> GradeVersions:
     """The rows at which each version's item falls due, is submitted and is scored."""
     versions = versions_of(
         steps, student=events.student, known_day=events.known_day, superseded_day=events.superseded_day
     )
-    student = versions.student
+    first_monday = steps.first_monday.astype(np.int32).take(versions.student)
     has_score = ~np.isnan(events.score_pct)
     posted_row = np.where(has_score, steps.at_or_after(versions.cell, events.posted_day), versions.end)
     submitted_row = steps.at_or_after(versions.cell, events.submitted_day)
-    score = _thousandths(np.where(has_score, events.score_pct, 0.0))
+    score = _thousandths(np.where(has_score, events.score_pct, np.float32(0.0)))
     due_row = steps.at_or_after(versions.cell, events.due_day)
     return GradeVersions(
         versions=versions,
         due_row=due_row,
-        due_counts=steps.begins_before(student, events.due_day) & (due_row < versions.end),
+        due_counts=(events.due_day >= first_monday) & (due_row < versions.end),
         submitted_row=submitted_row,
-        submission_counts=steps.begins_before(student, events.submitted_day) & (submitted_row < versions.end),
+        submission_counts=(events.submitted_day >= first_monday) & (submitted_row < versions.end),
         posted_row=posted_row,
-        score_counts=has_score & steps.begins_before(student, events.posted_day) & (posted_row < versions.end),
+        score_counts=(events.posted_day >= first_monday) & (posted_row < versions.end),
         handed_in_row=np.where(score > 0, np.minimum(submitted_row, posted_row), submitted_row),
         is_late=events.submitted_day > events.due_day,
         score=score,

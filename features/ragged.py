@@ -10,12 +10,17 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
+def positions(flags: NDArray[np.generic]) -> Ints:
+    """Where the flags are set, or the numbers are not 0."""
+    return flags.nonzero()[0]
+
+
 def expand_ranges(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
     """All members of the half-open ranges: (which range, member), ranges in order. Empty where stop <= start."""
     length = np.maximum(stop - start, 0)
-    source = np.repeat(np.arange(len(start)), length)
-    shift = start - (np.cumsum(length) - length)
-    return source, np.arange(len(source)) + shift[source]
+    stop_at = length.cumsum()
+    source = np.arange(len(start)).repeat(length)
+    return source, np.arange(len(source)) + (start - stop_at + length)[source]
 
 
 @dataclass(frozen=True)
@@ -34,11 +39,11 @@ def merge_intervals(intervals: Intervals) -> Intervals:
     order = np.lexsort((intervals.start, intervals.key))
     key, start, stop = intervals.key[order], intervals.start[order], intervals.stop[order]
     step = int(stop.max()) + 1
-    group = np.concatenate(([0], np.cumsum(key[1:] != key[:-1])))
+    group = np.concatenate(([0], (key[1:] != key[:-1]).astype(np.int64).cumsum()))
     reach = np.maximum.accumulate(stop + group * step) - group * step
     opens = np.ones(len(key), dtype=np.bool_)
     opens[1:] = (key[1:] != key[:-1]) | (start[1:] > reach[:-1])
-    first = np.flatnonzero(opens)
+    first = positions(opens)
     last = np.append(first[1:], len(key)) - 1
     return Intervals(key[first], start[first], reach[last])
 
@@ -48,16 +53,14 @@ def dense_codes(key: Ints, *, space: int) -> tuple[Ints, Ints]:
     if space <= 16 * len(key) + 65_536:
         present = np.zeros(space, dtype=np.bool_)
         present[key] = True
-        distinct = np.flatnonzero(present)
+        distinct = positions(present)
         code = np.empty(space, dtype=np.int64)
         code[distinct] = np.arange(len(distinct))
-        return code[key], distinct
+        return code.take(key), distinct
     distinct, code = np.unique(key, return_inverse=True)
     return code, distinct
 
 
 def ratio(numerator: NDArray[np.generic], denominator: NDArray[np.generic]) -> Floats:
     """`numerator / denominator`, NaN where the denominator is 0."""
-    out = np.full(len(denominator), np.nan)
-    np.divide(numerator, denominator, out=out, where=np.asarray(denominator != 0))
-    return out
+    return np.divide(numerator, np.where(denominator != 0, denominator, np.nan))

@@ -11,7 +11,7 @@ import numpy as np
 
 from edupulse_ml.core.records import GradeEvents
 from features.grade_versions import SCORE_UNIT, GradeVersions
-from features.ragged import Bools, Floats, Ints, dense_codes
+from features.ragged import Bools, Floats, Ints, dense_codes, positions
 
 AVERAGE_UNIT = 1_000_000
 N_SUBJECTS = 8
@@ -64,32 +64,44 @@ def course_scores(
 ) -> tuple[Courses, Scores]:
     """The courses that occur and the changes of their sums."""
     versions = grades.versions
-    scored = np.flatnonzero(grades.score_counts & (np.maximum(grades.posted_row, versions.known) < versions.stop))
-    if district_posts_zeros:
-        settled = np.minimum(grades.submitted_row, grades.posted_row)
-        owed = np.flatnonzero(grades.due_counts & (grades.due_row < settled) & (versions.known < versions.stop))
-        settled_later = owed[settled[owed] < versions.end[owed]]
-    else:
-        owed = settled_later = settled = np.empty(0, dtype=np.int64)
-    source = np.concatenate((scored, owed, settled_later))
-    courses, code = _courses(events, source, n_students=n_students)
-    no_score = np.zeros(len(owed) + len(settled_later))
-    return courses, Scores(
+    courses, code = _courses(events, n_students=n_students)
+    never = versions.end.max(initial=0)
+    scored = Scores(
         course=code,
-        valid=np.concatenate((grades.posted_row[scored], grades.due_row[owed], settled[settled_later])),
-        known=versions.known[source],
-        stop=versions.stop[source],
-        weighted=np.concatenate((grades.score[scored] * grades.points[scored], no_score)),
-        points=np.concatenate((grades.points[scored], grades.points[owed], -grades.points[settled_later])),
-        count=np.concatenate((np.ones(len(scored)), no_score)),
+        valid=np.where(grades.score_counts, grades.posted_row, never),
+        known=versions.known,
+        stop=versions.stop,
+        weighted=grades.weighted,
+        points=grades.points,
+        count=np.ones(len(code)),
+    )
+    return courses, _with_zeros(scored, grades) if district_posts_zeros else scored
+
+
+def _with_zeros(scored: Scores, grades: GradeVersions) -> Scores:
+    """Beside the scores, a 0 for each item from the row it is due to the row it is submitted or scored."""
+    versions = grades.versions
+    settled = np.minimum(grades.submitted_row, grades.posted_row)
+    owed = positions(grades.due_counts & (grades.due_row < settled) & (versions.known < versions.stop))
+    settled_later = owed[settled[owed] < versions.end[owed]]
+    source = np.concatenate((owed, settled_later))
+    no_score = np.zeros(len(source))
+    return Scores(
+        course=np.concatenate((scored.course, scored.course[source])),
+        valid=np.concatenate((scored.valid, grades.due_row[owed], settled[settled_later])),
+        known=np.concatenate((scored.known, versions.known[source])),
+        stop=np.concatenate((scored.stop, versions.stop[source])),
+        weighted=np.concatenate((scored.weighted, no_score)),
+        points=np.concatenate((scored.points, grades.points[owed], -grades.points[settled_later])),
+        count=np.concatenate((scored.count, no_score)),
     )
 
 
-def _courses(events: GradeEvents, source: Ints, *, n_students: int) -> tuple[Courses, Ints]:
-    """The courses of some events, and the course of each of these events."""
-    student, course, term = (getattr(events, name)[source].astype(np.int64) for name in ("student", "course", "term"))
-    kind, kinds = _coded((course * N_SUBJECTS + events.subject[source]) * 2 + events.is_core[source])
-    term, terms = _coded(term + 1)
+def _courses(events: GradeEvents, *, n_students: int) -> tuple[Courses, Ints]:
+    """The courses of the events, and the course of each event."""
+    student, course = events.student.astype(np.int64), events.course.astype(np.int64)
+    kind, kinds = _coded((course * N_SUBJECTS + events.subject) * 2 + events.is_core)
+    term, terms = _coded(events.term.astype(np.int64) + 1)
     n_codes = len(terms) + 1
     code, distinct = _coded((student * n_codes + term) * len(kinds) + kind)
     key, kind = np.divmod(distinct, max(len(kinds), 1))
@@ -100,7 +112,7 @@ def _courses(events: GradeEvents, source: Ints, *, n_students: int) -> tuple[Cou
         term=terms[key % n_codes] - 1,
         subject=kinds[kind] // 2 % N_SUBJECTS,
         is_core=kinds[kind] % 2 == 1,
-        start=np.append(0, np.cumsum(np.bincount(key, minlength=n_students * n_codes))),
+        start=np.append(0, np.bincount(key, minlength=n_students * n_codes).cumsum()),
         term_code=term_code,
     )
     return courses, code

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from edupulse_ml.core.records import RecordSet, SchoolCalendars
-from features.ragged import Ints
+from features.ragged import Ints, positions
 
 DAYS = 7
 _BITS = (1 << np.arange(DAYS)).astype(np.int64)
@@ -43,7 +43,7 @@ class SchoolWeeks:
         """[K, 7 W + 1] days of school of that school before each day."""
         bits = (self.instructional[:, :, None] >> np.arange(DAYS)) & 1
         flat = bits.reshape(len(self.schools), -1)
-        return np.concatenate((np.zeros((len(self.schools), 1), dtype=np.int64), np.cumsum(flat, axis=1)), axis=1)
+        return np.concatenate((np.zeros((len(self.schools), 1), dtype=np.int64), flat.cumsum(axis=1)), axis=1)
 
     @cached_property
     def terms(self) -> "Terms":
@@ -60,14 +60,26 @@ class SchoolWeeks:
     def n_open_weeks(self, *, through_week: int) -> int:
         """Number of weeks up to `through_week` in which any of the schools has a day of school."""
         return int(
-            np.any(self.instructional[:, self.first_day + DAYS * np.arange(self.n_weeks) <= through_week], axis=0).sum()
+            self.instructional[:, self.first_day + DAYS * np.arange(self.n_weeks) <= through_week].any(axis=0).sum()
         )
 
     def week_index(self, day: Ints) -> Ints:
         """Week of each day, clipped to 0..W."""
-        first = day.dtype.type(self.first_day)
-        clipped = np.minimum(np.maximum(day, first), day.dtype.type(self.first_day + DAYS * self.n_weeks))
-        return ((clipped - first) // day.dtype.type(DAYS)).astype(np.int64)
+        return self._week(day)
+
+    def week_and_weekday(self, day: Ints) -> tuple[Ints, Ints]:
+        """Week of each day, clipped to 0..W, and its weekday 0..6, or 7 for days before the calendars."""
+        week = self._week(day)
+        weekday = day - day.dtype.type(self.first_day) - week * day.dtype.type(DAYS)
+        return week, np.where(weekday >= 0, weekday, DAYS).astype(np.uint8)
+
+    def _week(self, day: Ints) -> Ints:
+        first, n_days = day.dtype.type(self.first_day), day.dtype.type(DAYS * self.n_weeks)
+        since = np.maximum(day, first)
+        since -= first
+        np.minimum(since, n_days, out=since)
+        since //= day.dtype.type(DAYS)
+        return since
 
     def first_session_day(self, school: Ints, school_year: Ints) -> Ints:
         """Day number of the first day of school of these school years at these schools (positions in `schools`)."""
@@ -90,7 +102,7 @@ def weeks_of_schools(records: RecordSet, *, pre_break_min_weekdays: int) -> Scho
     """The weeks of all schools that anybody is enrolled in."""
     attended = np.zeros(len(records.calendars.is_instructional), dtype=np.bool_)
     attended[records.enrollments.school] = True
-    return school_weeks(records.calendars, np.flatnonzero(attended), pre_break_min_weekdays=pre_break_min_weekdays)
+    return school_weeks(records.calendars, positions(attended), pre_break_min_weekdays=pre_break_min_weekdays)
 
 
 def school_weeks(calendars: SchoolCalendars, schools: Ints, *, pre_break_min_weekdays: int) -> SchoolWeeks:
@@ -119,7 +131,7 @@ def _before_break(in_session: np.ndarray, *, min_weekdays: int) -> np.ndarray:
     """Days of school followed by at least `min_weekdays` weekdays without school, or by none at all."""
     n_schools, n_days = in_session.shape
     school, day = np.nonzero(in_session)
-    weekdays_before = np.concatenate(([0], np.cumsum(np.arange(n_days) % DAYS < 5)))
+    weekdays_before = np.concatenate(([0], (np.arange(n_days) % DAYS < 5).cumsum()))
     is_last = np.append(school[1:] != school[:-1], np.ones(min(len(school), 1), dtype=np.bool_))
     following = np.append(day[1:], day[:0] if not len(day) else day[-1:])
     free = weekdays_before[following] - weekdays_before[day + 1]
@@ -142,6 +154,19 @@ class Terms:
     last_day: Ints
     terms_in_year: Ints
 
+    def year_of_term(self, *, at_least: int) -> Ints:
+        """Latest school year of each term, by its code; -1 for those in no calendar. `at_least` so many entries."""
+        return self._latest(self.school_year, at_least=at_least)
+
+    def last_day_of_term(self, *, at_least: int) -> Ints:
+        """Last day of school of each term at any school, by its code; -1 for those in no calendar."""
+        return self._latest(self.last_day, at_least=at_least)
+
+    def _latest(self, value: Ints, *, at_least: int) -> Ints:
+        latest = np.full(max(int(self.term.max(initial=0)) + 1, at_least), -1, dtype=np.int64)
+        np.maximum.at(latest, self.term, value)
+        return latest
+
 
 def terms_of(calendars: SchoolCalendars) -> Terms:
     """The terms that the calendars name on days of school."""
@@ -155,7 +180,7 @@ def terms_of(calendars: SchoolCalendars) -> Terms:
     run_ends = np.append((np.diff(school) != 0) | (np.diff(term) != 0) | (np.diff(year) != 0), values=True)
     rows = np.stack((school, year, term, column + calendars.first_day), axis=1)[run_ends]
     rows = rows[np.lexsort(rows.T[::-1])]
-    is_latest = np.append(np.any(rows[1:, :3] != rows[:-1, :3], axis=1), values=True)
+    is_latest = np.append((rows[1:, :3] != rows[:-1, :3]).any(axis=1), values=True)
     rows = rows[is_latest]
     _, year_code, in_year = np.unique(rows[:, :2], axis=0, return_inverse=True, return_counts=True)
     rows = np.column_stack((rows, in_year[year_code.ravel()]))

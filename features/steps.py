@@ -16,7 +16,7 @@ import numpy as np
 
 from edupulse_ml.core.records import EnrollmentEvents, RecordSet
 from edupulse_ml.core.weeks import NEVER
-from features.ragged import Bools, Ints, expand_ranges
+from features.ragged import Bools, Ints, expand_ranges, positions
 from features.school_weeks import COUNT_OF_SET, DAYS, LAST_DAY_OF_SET, N_SETS, SchoolWeeks
 from features.trends import Lags
 
@@ -75,7 +75,7 @@ class Steps:
     @cached_property
     def day_offset(self) -> Ints:
         """[R + 1] number of enrolled days of school in all earlier rows."""
-        return np.concatenate(([0], np.cumsum(self.n_days)))
+        return np.concatenate(([0], self.n_days.cumsum()))
 
     @cached_property
     def opens_year(self) -> Bools:
@@ -85,12 +85,12 @@ class Steps:
     @cached_property
     def year_run(self) -> Ints:
         """[R] number of the run of rows of one student in one school year."""
-        return np.cumsum(self.opens_year) - 1
+        return self.opens_year.astype(np.int64).cumsum() - 1
 
     @cached_property
     def run_start(self) -> Ints:
         """First row of each run."""
-        return np.flatnonzero(self.opens_year)
+        return positions(self.opens_year)
 
     @cached_property
     def run_stop(self) -> Ints:
@@ -120,7 +120,7 @@ class Steps:
     @cached_property
     def term_run(self) -> Ints:
         """[R] number of the run of rows of one student in one term."""
-        return np.cumsum(self.opens_term) - 1
+        return self.opens_term.astype(np.int64).cumsum() - 1
 
     @cached_property
     def first_row(self) -> Ints:
@@ -137,7 +137,11 @@ class Steps:
 
     def end(self, student: Ints) -> Ints:
         """The row that stands for "never" of each student."""
-        return self.offset[student + 1]
+        return self._end.take(student)
+
+    @cached_property
+    def _end(self) -> Ints:
+        return self.offset[1:].astype(np.int32)
 
     def cell(self, student: Ints) -> Ints:
         """Where the weeks of a student begin in `row_at`."""
@@ -165,13 +169,13 @@ class Steps:
     @cached_property
     def days_in_week(self) -> Ints:
         """[N * (W + 1)] set of enrolled days of school of each week of each student, by `cell`."""
-        out = np.zeros(len(self.row_at), dtype=np.int64)
+        out = np.zeros(len(self.row_at), dtype=np.uint8)
         out[self.cell(self.at.student) + self.at.week_index] = self.at.day_set
         return out
 
     def begins_before(self, student: Ints, day: Ints) -> Bools:
         """Whether `day` lies in the student's first step or later: earlier records are ignored by most features."""
-        return day >= self.first_monday[student]
+        return day >= self.first_monday.astype(np.int32).take(student)
 
 
 def build_steps(records: RecordSet, weeks: SchoolWeeks, *, through_week: int) -> Steps:
@@ -183,14 +187,14 @@ def build_steps(records: RecordSet, weeks: SchoolWeeks, *, through_week: int) ->
     n_weeks = weeks.n_weeks
     key = attributes.student * (n_weeks + 1) + attributes.week_index + 1
     # Column w + 1 counts the steps in week w, so that the running sum is the first row at or after each week.
-    row_at = np.cumsum(np.bincount(key, minlength=records.n_students * (n_weeks + 1)))
+    row_at = np.bincount(key, minlength=records.n_students * (n_weeks + 1)).cumsum()
     per_student = np.bincount(attributes.student, minlength=records.n_students)
     return Steps(
         n_students=records.n_students,
         weeks=weeks,
         at=attributes,
-        offset=np.concatenate(([0], np.cumsum(per_student))),
-        row_at=row_at,
+        offset=np.concatenate(([0], per_student.cumsum())),
+        row_at=row_at.astype(np.int32),
     )
 
 
@@ -221,9 +225,9 @@ def _in_order(enrollments: EnrollmentEvents) -> EnrollmentEvents:
 
 def _enrolled_weeks(e: EnrollmentEvents, school: Ints, weeks: SchoolWeeks, *, through_week: int) -> _Spans:
     in_session = weeks.instructional > 0
-    before = np.concatenate((np.zeros((len(weeks.schools), 1), dtype=np.int64), np.cumsum(in_session, axis=1)), axis=1)
+    before = np.concatenate((np.zeros((len(weeks.schools), 1), dtype=np.int64), in_session.cumsum(axis=1)), axis=1)
     listed_school, listed_week = np.nonzero(in_session)
-    school_offset = np.searchsorted(listed_school, np.arange(len(weeks.schools)))
+    school_offset = listed_school.searchsorted(np.arange(len(weeks.schools)))
     from_week = np.maximum(weeks.week_index(e.known_day), weeks.week_index(e.entry_day))
     until_week = np.minimum(weeks.week_index(e.superseded_day), weeks.week_index(e.exit_day - 1) + 1)
     until_week = np.minimum(until_week, weeks.week_index(np.array([through_week + DAYS]))[0])
@@ -236,25 +240,24 @@ def _enrolled_weeks(e: EnrollmentEvents, school: Ints, weeks: SchoolWeeks, *, th
     reached = np.clip(e.exit_day[source] - monday, 0, DAYS)
     enrolled = (_ALL_DAYS << skipped) & ((1 << reached) - 1) & _ALL_DAYS
     days = weeks.instructional[school[source], week_index] & enrolled
-    kept = np.flatnonzero(days)
+    kept = positions(days)
     key = (e.student[source] * weeks.n_weeks + week_index)[kept]
-    if len(key) and np.any(key[1:] < key[:-1]):
-        kept = kept[np.argsort(key, kind="stable")]
+    if len(key) and (key[1:] < key[:-1]).any():
+        kept = kept[key.argsort(kind="stable")]
     return _Spans(source[kept], week_index[kept], school[source[kept]], days[kept])
 
 
 def _attributes(e: EnrollmentEvents, spans: _Spans, weeks: SchoolWeeks) -> StepAttributes:
     student = e.student[spans.enrollment]
     opens = _changes(student) | _changes(spans.week_index)
-    start = np.flatnonzero(opens)
-    owned, last, first = _owners(spans, np.cumsum(opens) - 1, start)
+    start = positions(opens)
+    owned, last, first = _owners(spans, opens.astype(np.int64).cumsum() - 1, start)
     week_index = spans.week_index[start]
     special = weeks.special[spans.school, spans.week_index] & owned
     reported = weeks.reported[spans.school, spans.week_index] & owned
     final_day = DAYS * week_index + LAST_DAY_OF_SET[owned[last]]
     owner_school = weeks.schools[spans.school[last]]
     year = weeks.calendars.school_year[owner_school, final_day].astype(np.int64)
-    shift = student[start] * 10_000
     return StepAttributes(
         student=student[start],
         week_index=week_index,
@@ -264,14 +267,23 @@ def _attributes(e: EnrollmentEvents, spans: _Spans, weeks: SchoolWeeks) -> StepA
         school=spans.school[last],
         grade_level=e.grade_level[spans.enrollment[last]].astype(np.int64),
         term=weeks.calendars.term[owner_school, final_day].astype(np.int64),
-        school_year=np.maximum.accumulate(year + shift) - shift,
+        school_year=_never_falling(year, student[start]),
         entry_day=e.entry_day[spans.enrollment[first]].astype(np.int64),
         entry_school=spans.school[first],
     )
 
 
+def _never_falling(year: Ints, student: Ints) -> Ints:
+    """The highest year so far of each student."""
+    shift = student * 10_000
+    shifted = year + shift
+    if (shifted[1:] >= shifted[:-1]).all():
+        return year
+    return np.maximum.accumulate(shifted) - shift
+
+
 def _union(sets: Ints, start: Ints) -> Ints:
-    return np.bitwise_or.reduceat(sets, start) if len(start) else sets
+    return np.bitwise_or.reduceat(sets, start) if len(start) < len(sets) else sets
 
 
 def _owners(spans: _Spans, group: Ints, start: Ints) -> tuple[Ints, Ints, Ints]:
@@ -279,7 +291,7 @@ def _owners(spans: _Spans, group: Ints, start: Ints) -> tuple[Ints, Ints, Ints]:
     owned = spans.days.copy()
     last, first = start.copy(), start.copy()
     size = np.diff(np.append(start, len(group)))
-    crowded = np.flatnonzero(size > 1)
+    crowded = positions(size > 1)
     taken = np.zeros(len(start), dtype=np.int64)
     lowest = np.full(len(start), N_SETS, dtype=np.int64)
     for rank in range(1, int(size.max(initial=1)) + 1 if len(crowded) else 1):

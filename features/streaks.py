@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.facts import Facts
-from features.ragged import Bools, Intervals, Ints, expand_ranges, merge_intervals
+from features.ragged import Bools, Intervals, Ints, expand_ranges, merge_intervals, positions
 from features.steps import Steps
 
 
@@ -35,18 +35,18 @@ class _AbsentDays:
 def absence_streaks(facts: Facts, day_position: Ints, is_absent: Bools, steps: Steps) -> Streaks:
     """Streaks of the days marked absent. `day_position` and `is_absent` have one entry per version."""
     row_of_day = np.full(steps.day_offset[-1], -1, dtype=np.int64)
-    lasting = np.flatnonzero(is_absent & (facts.lasting_row < steps.n_rows))
+    lasting = positions(is_absent & (facts.lasting_row < steps.n_rows))
     row_of_day[day_position[lasting]] = facts.lasting_row[lasting]
     others = facts.others
-    chosen = np.flatnonzero(is_absent[others.source])
+    chosen = positions(is_absent[others.source])
     position, row = day_position[others.source[chosen]], others.row[chosen]
     changes = merge_intervals(Intervals(position, others.start[chosen], others.stop[chosen]))
     changed_row = _values_at(changes.key, position, row)
     timely = changes.start == changed_row
     row_of_day[changes.key[timely]] = changed_row[timely]
-    position = np.flatnonzero(row_of_day >= 0)
+    position = positions(row_of_day >= 0)
     row = row_of_day[position]
-    days = _AbsentDays(position, row, np.cumsum(np.bincount(row, minlength=steps.n_rows)))
+    days = _AbsentDays(position, row, np.bincount(row, minlength=steps.n_rows).cumsum())
     streaks = _of_rows(days, steps)
     _apply_views(streaks, days, changes, changed_row, steps)
     return streaks
@@ -54,8 +54,8 @@ def absence_streaks(facts: Facts, day_position: Ints, is_absent: Bools, steps: S
 
 def _values_at(key: Ints, among: Ints, values: Ints) -> Ints:
     """The value of each key, which all occur `among` the keys of the values."""
-    order = np.argsort(among)
-    return values[order[np.searchsorted(among, key, sorter=order)]]
+    order = among.argsort()
+    return values[order[among.searchsorted(key, sorter=order)]]
 
 
 def _of_rows(days: _AbsentDays, steps: Steps) -> Streaks:
@@ -113,7 +113,7 @@ def _apply_views(streaks: Streaks, days: _AbsentDays, changes: Intervals, change
     view = seen // span
     run, longest = _measure(seen, view)
     of_view, row = expand_ranges(views.start, views.stop)
-    last = np.searchsorted(seen, of_view * span + steps.day_offset[row + 1]) - 1
+    last = seen.searchsorted(of_view * span + steps.day_offset[row + 1]) - 1
     exists = (last >= 0) & (np.append(view, -1)[last] == of_view)
     ends_now = exists & (np.append(seen, -1)[last] == of_view * span + steps.day_offset[row + 1] - 1)
     streaks.current[row] = np.where(ends_now, np.append(run, 0)[last], 0)
@@ -128,11 +128,11 @@ def _days_seen(
     view, index = expand_ranges(n_before[steps.run_start[views.run]], n_before[views.stop])
     seen = view * span + days.position[index]
     # Each changed day is looked at in every later view of its year: it is taken out, and put back where it holds.
-    later = np.searchsorted(views.start, changed_row, side="right")
-    change, view = expand_ranges(later, np.searchsorted(views.run, steps.year_run[changed_row], side="right"))
+    later = views.start.searchsorted(changed_row, side="right")
+    change, view = expand_ranges(later, views.run.searchsorted(steps.year_run[changed_row], side="right"))
     changed = view * span + changes.key[change]
     holds = (changes.start[change] <= views.start[view]) & (views.start[view] < changes.stop[change])
-    at = np.searchsorted(seen, changed)
+    at = seen.searchsorted(changed)
     kept = np.ones(len(seen) + 1, dtype=np.bool_)
     kept[at[np.append(seen, -1)[at] == changed]] = False
     return np.sort(np.concatenate((seen[kept[:-1]], changed[holds])))

@@ -13,7 +13,7 @@ from features.cohorts import Cohorts, expected_credits
 from features.courses import GRADE_POINT_UNIT, grade_points
 from features.facts import facts_of, versions_of
 from features.options import FeatureOptions
-from features.ragged import Bools, Floats, Ints, expand_ranges, ratio
+from features.ragged import Bools, Floats, Ints, dense_codes, expand_ranges, positions, ratio
 from features.school_weeks import Terms
 from features.steps import Steps
 
@@ -43,8 +43,8 @@ def transcript_features(
     cohorts = Cohorts(steps)
     results = _results(events, steps, cohorts)
     terms = steps.weeks.terms
-    of_row = np.searchsorted(results.epoch_row, steps.rows, side="right") - 1
-    exists = (of_row >= 0) & (results.epoch_row[of_row] >= steps.first_row) if len(results.epoch_row) else of_row >= 0
+    of_row = results.n_before[1:] - 1
+    exists = (of_row >= 0) & (np.append(results.epoch_row, 0).take(of_row) >= steps.first_row)
     at = np.where(exists, of_row, len(results.epoch_row))
     gpa = _grade_point_sums(events, results, options)
     counted = _counted(events, results, terms, cohorts, steps)
@@ -70,6 +70,8 @@ class _Results:
     """Pairs (transcript version, epoch at which it counts), and the row of each epoch, rising."""
 
     epoch_row: Ints
+    n_before: Ints
+    """[R + 1] number of epochs in the rows before each row."""
     version: Ints
     epoch: Ints
 
@@ -84,14 +86,17 @@ def _results(events: TranscriptEvents, steps: Steps, cohorts: Cohorts) -> _Resul
         steps, student=events.student, known_day=events.known_day, superseded_day=events.superseded_day
     )
     start = np.maximum(versions.known, steps.at_or_after(versions.cell, events.posted_day))
-    counts = np.flatnonzero(start < versions.stop)
+    counts = positions(start < versions.stop)
     start, stop, end = start[counts], versions.stop[counts], versions.end[counts]
     has_results = np.zeros(steps.n_students, dtype=np.bool_)
     has_results[versions.student[counts]] = True
     changes = cohorts.changes[has_results[steps.at.student[cohorts.changes]]]
-    epoch_row = np.unique(np.concatenate((start, stop[stop < end], changes)))
-    pair, epoch = expand_ranges(np.searchsorted(epoch_row, start), np.searchsorted(epoch_row, stop))
-    return _Results(epoch_row, counts[pair], epoch)
+    is_epoch = np.zeros(steps.n_rows, dtype=np.bool_)
+    for rows in (start, stop[stop < end], changes):
+        is_epoch[rows] = True
+    n_before = np.append(0, is_epoch.astype(np.int64).cumsum())
+    pair, epoch = expand_ranges(n_before[start], n_before[stop])
+    return _Results(positions(is_epoch), n_before, counts[pair], epoch)
 
 
 @dataclass(frozen=True)
@@ -120,11 +125,8 @@ class _Counted:
 
 def _counted(events: TranscriptEvents, results: _Results, terms: Terms, cohorts: Cohorts, steps: Steps) -> _Counted:
     term = events.term[results.version].astype(np.int64)
-    n_terms = int(max(term.max(initial=0), terms.term.max(initial=0))) + 1
-    year_of_term = np.full(n_terms, -1, dtype=np.int64)
-    last_day = np.full(n_terms, -1, dtype=np.int64)
-    np.maximum.at(year_of_term, terms.term, terms.school_year)
-    np.maximum.at(last_day, terms.term, terms.last_day)
+    n_terms = int(term.max(initial=0)) + 1
+    year_of_term, last_day = terms.year_of_term(at_least=n_terms), terms.last_day_of_term(at_least=n_terms)
     row = results.epoch_row[results.epoch]
     in_calendar = year_of_term[term] >= 0
     since = cohorts.counted_since[row]
@@ -153,26 +155,40 @@ def _prior_term_gpa(
     """GPA of the last closed term other than `gpa_term`. The last term is the one posted last; of several, the one
     that ends last.
     """
-    n_epochs = len(results.epoch_row)
-    marked = np.flatnonzero(gpa.credits > 0)
-    term = events.term[results.version[marked]].astype(np.int64)
-    n_terms = int(max(term.max(initial=0), terms.term.max(initial=0))) + 1
-    key, code = np.unique(results.epoch[marked] * n_terms + term, return_inverse=True)
+    marked = positions(gpa.credits > 0)
+    version = results.version[marked]
+    term = events.term[version].astype(np.int64)
+    last_day = terms.last_day_of_term(at_least=int(term.max(initial=0)) + 1)
+    by_end = last_day.argsort(kind="stable")
+    rank = by_end.argsort()
+    n_terms, n_epochs = len(last_day), len(results.epoch_row)
+    code, key = dense_codes(results.epoch[marked] * n_terms + rank[term], space=n_epochs * n_terms)
     points = np.bincount(code, weights=gpa.points[marked], minlength=len(key))
     credit = np.bincount(code, weights=gpa.credits[marked], minlength=len(key))
     posted = np.full(len(key), -1, dtype=np.int64)
-    np.maximum.at(posted, code, events.posted_day[results.version[marked]])
-    last_day = np.full(n_terms, -1, dtype=np.int64)
-    np.maximum.at(last_day, terms.term, terms.last_day)
-    epoch, term = key // n_terms, key % n_terms
-    order = np.lexsort((term, last_day[term], posted, epoch))
-    epoch, term, mean = epoch[order], term[order], ratio(points[order], credit[order] * GRADE_POINT_UNIT)
-    after = np.searchsorted(epoch, np.arange(n_epochs + 1), side="right")
-    in_epoch = np.bincount(epoch, minlength=n_epochs + 1)
-    last = after[at] - 1
-    is_own = (in_epoch[at] > 0) & (np.append(term, -1)[last] == gpa_term)
-    chosen = last - is_own
-    return np.where(in_epoch[at] > is_own, np.append(mean, np.nan)[chosen], np.nan)
+    np.maximum.at(posted, code, events.posted_day[version])
+    epoch, ended = np.divmod(key, n_terms)
+    mean = ratio(points, credit * GRADE_POINT_UNIT)
+    place = posted * n_terms + ended
+    last = _last_in_each(place, epoch, n_epochs=n_epochs)
+    others = positions(place != last[epoch])
+    one_before = _last_in_each(place[others], epoch[others], n_epochs=n_epochs)
+    mean_of_last, mean_before, last_term = (
+        np.full(n_epochs + 1, np.nan),
+        np.full(n_epochs + 1, np.nan),
+        np.full(n_epochs + 1, -1),
+    )
+    is_last, is_before = place == last[epoch], place == one_before[epoch]
+    mean_of_last[epoch[is_last]] = mean[is_last]
+    mean_before[epoch[is_before]] = mean[is_before]
+    last_term[epoch[is_last]] = by_end[ended[is_last]]
+    return np.where(last_term[at] == gpa_term, mean_before[at], mean_of_last[at])
+
+
+def _last_in_each(place: Ints, epoch: Ints, *, n_epochs: int) -> Ints:
+    last = np.full(n_epochs, -1, dtype=np.int64)
+    np.maximum.at(last, epoch, place)
+    return last
 
 
 def _recently_posted(events: TranscriptEvents, steps: Steps) -> Bools:

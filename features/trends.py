@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from features.ragged import Bools, Floats, Ints, ratio
+from features.ragged import Bools, Floats, Ints, positions, ratio
 
 N_LAGS = 8
 _SETS = np.arange(1 << N_LAGS)
@@ -23,14 +23,14 @@ class Lags:
         self._begun_since: dict[int, Ints] = {}
 
     def shifted(self, column: np.ndarray, lag: int) -> np.ndarray:
-        """[R] the entry `lag` rows before each row; 0 where that is in another stretch."""
+        """[..., R] the entry `lag` rows before each row; 0 where that is in another stretch."""
         if not lag:
             return column.copy()
         if lag not in self._begun_since:
-            self._begun_since[lag] = np.flatnonzero(self._into < lag)
+            self._begun_since[lag] = positions(self._into < lag)
         out = np.empty_like(column)
-        out[lag:] = column[:-lag]
-        out[self._begun_since[lag]] = 0
+        out[..., lag:] = column[..., :-lag]
+        out[..., self._begun_since[lag]] = 0
         return out
 
 
@@ -46,7 +46,7 @@ class Corrections:
     @cached_property
     def of_lag(self) -> list[Ints]:
         """Positions by lag."""
-        return [np.flatnonzero(self.lag == lag) for lag in range(N_LAGS)]
+        return [positions(self.lag == lag) for lag in range(N_LAGS)]
 
 
 def slope(values: Floats, exists: Bools, lags: Lags, corrections: Corrections, *, min_points: int) -> Floats:
