@@ -17,7 +17,7 @@ from pyarrow import csv as arrow_csv
 
 from edupulse_ml.connectors.validation import Problem, RawRows
 
-BLOCK_BYTES: Final = 8 * 2**20
+BLOCK_BYTES: Final = 4 * 2**20
 MAX_LINE_BYTES: Final = 128 * 2**10
 """No longer than what Python's csv module takes as one field."""
 _UTF8_MARK: Final = b"\xef\xbb\xbf"

@@ -62,16 +62,26 @@ class DirectMonths:
         """Make the direct months partitions, with their indexes; other sessions see them when the import commits. Where
         rows are `repeated` in the stage, those that came first go there too; returns how many.
         """
-        taken = 0
-        if repeated:
-            await self._connection.execute(self._plan.compose("find_repeated"))
-            for name in self._names.values():
-                taken += (await self._connection.execute(self._plan.compose("take_back", month=name))).rowcount
-            await self._connection.execute(self._queries["drop_repeated"])
         for month in self._names:
-            parameters = {"table": self._plan.table.name, "month": _first_day(month)}
-            await self._connection.execute(self._queries["attach_month"], parameters)
+            await self._connection.execute(self._queries["index_month"], self._parameters(month))
+        taken = await self._take_back() if repeated else 0
+        for month in self._names:
+            await self._connection.execute(self._queries["attach_month"], self._parameters(month))
         return taken
+
+    async def _take_back(self) -> int:
+        taken = 0
+        await self._connection.execute(self._plan.compose("find_repeated"))
+        await self._connection.execute(self._queries["prefer_lookups"])
+        for month, name in self._names.items():
+            statement = self._plan.compose("take_back", month=name)
+            taken += (await self._connection.execute(statement, self._parameters(month))).rowcount
+        await self._connection.execute(self._queries["prefer_nothing"])
+        await self._connection.execute(self._queries["drop_repeated"])
+        return taken
+
+    def _parameters(self, month: int) -> dict[str, object]:
+        return {"table": self._plan.table.name, "month": _first_day(month)}
 
     def are_direct(self, months: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Rows [R] whose month, opened before, is direct."""
@@ -90,9 +100,7 @@ class DirectMonths:
             self._may_begin = self._plan.is_loaded_by_month and await self._is_free_of_others()
         if not self._may_begin:
             return False
-        cursor = await self._connection.execute(
-            self._queries["begin_month"], {"table": self._plan.table.name, "month": _first_day(month)}
-        )
+        cursor = await self._connection.execute(self._queries["begin_month"], self._parameters(month))
         ((name,),) = await cursor.fetchall()
         if name is not None:
             # The database quotes it.

@@ -1,4 +1,4 @@
-"""One file on its way into the database: checked and encoded in a thread, while the server takes the chunk before.
+"""One file on its way into the database: while the server takes a chunk, threads encode the next and read the one after.
 
 Rows that are certain to be the only version of their key go straight into their month (`DirectMonths`), all others to
 the temporary table `stage`, from where they are merged.
@@ -9,7 +9,7 @@ the temporary table `stage`, from where they are merged.
 # pyright: reportMissingTypeStubs=false
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, Final, TypeVar
@@ -37,7 +37,8 @@ _COPY_BYTES: Final = 2 * 2**20
 """So much goes into a month at once: every COPY costs both sides half a millisecond."""
 _NO_MOMENT: Final = np.iinfo(np.int64).max
 
-_Result = TypeVar("_Result")
+_First = TypeVar("_First")
+_Second = TypeVar("_Second")
 
 
 @dataclass
@@ -106,9 +107,9 @@ class FileCopy:
         encoded: _Encoded | None = None
         while following is not None or encoded is not None:
             resolved = None if following is None else await self._resolve(following)
-            encoded, following = await _beside(
-                lambda resolved=resolved: (self._encode(resolved), next(checked, None)), self._send(encoded)
-            )
+            encoding = asyncio.to_thread(self._encode, resolved)
+            reading = asyncio.to_thread(next, checked, None)
+            encoded, following = await _beside(encoding, reading, sending=self._send(encoded))
         await self._send(_Encoded(b"", self._ready(0)))
         await self._note_direct()
 
@@ -254,15 +255,18 @@ def _copy_data(columns: list[CopyColumn], rows: NDArray[np.intp] | slice) -> byt
     return copy_data([encoded.rows(0, n_rows)]) if n_rows else b""
 
 
-async def _beside(work: Callable[[], _Result], sending: Awaitable[None]) -> _Result:
-    """What `work` returns, done in a thread while `sending` goes on; ends when both have ended."""
-    job = asyncio.ensure_future(asyncio.to_thread(work))
+async def _beside(
+    first: Awaitable[_First], second: Awaitable[_Second], *, sending: Awaitable[None]
+) -> tuple[_First, _Second]:
+    """What two threads return that work while `sending` goes on; ends when all have ended."""
+    threads = asyncio.ensure_future(first), asyncio.ensure_future(second)
     try:
         await sending
     finally:
-        # The thread reads files and lists that the caller takes down as soon as this ends.
-        await asyncio.wait([job])
-        error = job.exception()
-    if error is not None:
-        raise error
-    return job.result()
+        # The threads read files and fill lists that the caller takes down as soon as this ends.
+        await asyncio.wait(threads)
+        errors = [thread.exception() for thread in threads]
+    for error in errors:
+        if error is not None:
+            raise error
+    return threads[0].result(), threads[1].result()

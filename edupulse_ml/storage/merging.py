@@ -91,6 +91,7 @@ class MergePlan:
             same_version=_equal(dict.fromkeys((*self.key, *self._date)), "stored", "outcome"),
             only_several=several if only_several else sql.SQL(""),
             bound=self._bound(),
+            key_in_month=self._key_in_month(),
             default_moment=self._default_moment(),
         )
 
@@ -118,6 +119,14 @@ class MergePlan:
             return sql.SQL("true")
         return sql.SQL(
             "stored.{date} BETWEEN (SELECT min({date}) FROM stage) AND (SELECT max({date}) FROM stage)"
+        ).format(date=sql.Identifier(self.table.valid_date))
+
+    def _key_in_month(self) -> sql.Composable:
+        """Spares the keys of other months, where the key itself holds the date."""
+        if self.table.valid_date is None or not self.key_holds_date:
+            return sql.SQL("true")
+        return sql.SQL(
+            "repeated.{date} >= %(month)s::date AND repeated.{date} < (%(month)s::date + interval '1 month')"
         ).format(date=sql.Identifier(self.table.valid_date))
 
     def _default_moment(self) -> sql.Composable:

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from edupulse_ml.core.ids import DistrictId
-from edupulse_ml.storage.connection import district_conninfo
+from edupulse_ml.storage.connection import Database, district_conninfo
 from edupulse_ml.storage.loading import RecordLoader
 from edupulse_ml.storage.merging import MergePlan
 from tests.fakes.record_tables import chunk
@@ -180,6 +180,7 @@ def test_a_month_being_loaded_takes_rows_of_the_own_district_only(world, stateme
         connection.execute(insert)
         with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
             connection.execute(statement.format(month=month))
+        connection.execute("SELECT index_month('attendance_records', '2025-05-01')")
         connection.execute("SELECT attach_month('attendance_records', '2025-05-01')")
         assert connection.execute("SELECT district_id FROM attendance_records").fetchall() == [("demo",)]
         with pytest.raises(psycopg.errors.InsufficientPrivilege), connection.transaction():
@@ -216,8 +217,6 @@ def test_two_districts_load_the_same_new_months_at_once(database_urls):
 
     async def both():
         async def one(world, *, first):
-            from edupulse_ml.storage.connection import Database
-
             async with Database(world.urls.app_url, district_id=world.district) as database:
                 return await load(world, database, first=first)
 

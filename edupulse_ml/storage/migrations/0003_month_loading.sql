@@ -1,5 +1,5 @@
--- Months of records that are loaded before they become partitions: rows are copied into a table of their own, indexed at
--- once when it holds them all, and attached. Only months that nobody has rows in; others take rows through their parent.
+-- Months of records that are loaded before they become partitions: rows are copied into a table of their own, which is
+-- indexed when it holds them all, and attached. Only months that nobody has rows in; others take rows through their parent.
 
 -- As before, but partitions of different tables no longer wait for each other: an import keeps the lock of its table
 -- until it commits (attach_month), which must not hold up the partitions of predictions.
@@ -109,6 +109,22 @@ BEGIN
 END
 $$;
 
+-- Gives the month that begin_month began in this transaction the primary key of its table: at once, which takes a third
+-- of the time that entry after entry takes.
+CREATE FUNCTION index_month(p_table text, p_month date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    v_key text;
+BEGIN
+    SELECT pg_get_constraintdef(oid) INTO v_key
+    FROM pg_constraint WHERE conrelid = to_regclass(format('public.%I', p_table)) AND contype = 'p';
+    EXECUTE format(
+        'ALTER TABLE loading.%1$I ADD CONSTRAINT %2$I %3$s',
+        loading_month(p_table, p_month), loading_month(p_table, p_month) || '_pkey', v_key
+    );
+END
+$$;
+
 -- Makes the month that begin_month began in this transaction a partition, or moves its rows if another transaction has
 -- made that partition meanwhile.
 CREATE FUNCTION attach_month(p_table text, p_month date) RETURNS void
@@ -129,6 +145,7 @@ BEGIN
     END IF;
     EXECUTE format('ALTER TABLE loading.%I SET SCHEMA partitions', v_loading);
     EXECUTE format('ALTER TABLE partitions.%I RENAME TO %I', v_loading, v_name);
+    EXECUTE format('ALTER TABLE partitions.%I RENAME CONSTRAINT %I TO %I', v_name, v_loading || '_pkey', v_name || '_pkey');
     EXECUTE format('ALTER TABLE partitions.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_name);
     EXECUTE format(
         'ALTER TABLE public.%I ATTACH PARTITION partitions.%I FOR VALUES FROM (%L) TO (%L)',

@@ -130,7 +130,7 @@ SELECT
 FROM outcome;
 
 -- name: prefer_lookups
--- For close_versions: a look at the index per row, in the row's month, however large the table is thought to be.
+-- A look at the index per row, in the row's month, however large the tables are thought to be.
 SELECT set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true);
 
 -- name: prefer_nothing
@@ -211,12 +211,15 @@ CREATE TEMP TABLE repeated ON COMMIT DROP AS SELECT DISTINCT {key} FROM stage WH
 -- All rows of a key are compared together: those of these keys leave the month for the stage. They stood on earlier
 -- lines than the staged ones, whose lines are 2 or more.
 WITH taken AS (
-    DELETE FROM {month} AS stored USING repeated WHERE {same_key_repeated} RETURNING {stored_columns}, stored.recorded_at
+    DELETE FROM {month} AS stored USING repeated WHERE {same_key_repeated} AND {key_in_month} RETURNING {stored_columns}, stored.recorded_at
 )
 INSERT INTO stage (line, {columns}, recorded_at) SELECT 1, {columns}, recorded_at FROM taken;
 
 -- name: drop_repeated
 DROP TABLE repeated;
+
+-- name: index_month
+SELECT index_month(%(table)s, %(month)s);
 
 -- name: attach_month
 SELECT attach_month(%(table)s, %(month)s);
