@@ -59,6 +59,7 @@ def stop_ray(paths: StackPaths) -> bool:
             return False
         was_alive = is_alive(known)
         end(known, grace_s=30.0)
+        shutil.rmtree(paths.haproxy, ignore_errors=True)
         forget(paths, NAME)
         return was_alive
 

@@ -118,7 +118,10 @@ class Spawned:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.environment: dict[str, str] = {}
         monkeypatch.setattr(ports, "is_free", lambda _: True)
+        monkeypatch.setattr(StackPaths, "haproxy", property(lambda paths: paths.home / "haproxy"))
         monkeypatch.setattr(ray, "spawn", self)
+        monkeypatch.setattr(ray, "is_alive", lambda _: True)
+        monkeypatch.setattr(ray, "end", lambda *_, **__: None)
         monkeypatch.setattr(ray, "wait_for", lambda *_, **__: None)
 
     def __call__(self, name: str, command: list[str], *, environment: dict[str, str], log: Path, cwd: Path):
@@ -141,6 +144,8 @@ def test_a_fast_head_has_a_private_folder_without_leftovers(tmp_path: Path, monk
     assert list(paths.haproxy.iterdir()) == []
     assert paths.haproxy.stat().st_mode & 0o777 == 0o700
     assert spawned.environment["RAY_SERVE_HAPROXY_STATS_PORT"] == str(head.port("haproxy-stats"))
+    assert ray.stop_ray(paths) is True
+    assert not paths.haproxy.exists()
     assert len(dict(head.ports).values()) == len(set(dict(head.ports).values()))
 
 
