@@ -1,8 +1,10 @@
 """The configuration that Ray writes for HAProxy from our environment, judged by HAProxy itself."""
 
 import os
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,7 +35,7 @@ asyncio.run(write())
 
 
 @pytest.fixture(scope="module")
-def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, subprocess.CompletedProcess[str]]:
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.CompletedProcess[str]]]:
     """What Ray wrote, and what HAProxy says about it."""
     paths = StackPaths.of(tmp_path_factory.mktemp("h"))
     environment = mode_environment(dict(os.environ), fast=True)
@@ -44,7 +46,8 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, subprocess.C
     program, file = written.stdout.split()
     assert Path(file).is_relative_to(paths.haproxy)
     judged = subprocess.run([program, "-c", "-f", file], capture_output=True, text=True, check=False, timeout=30)
-    return Path(file).read_text(), judged
+    yield Path(file).read_text(), judged
+    shutil.rmtree(paths.haproxy)
 
 
 def test_there_is_an_haproxy_on_this_machine() -> None:
