@@ -17,7 +17,7 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import StudentKey
 from edupulse_ml.core.weeks import day_from_number, last_closed_week
-from jobs.bulk.refreshing import WEEKS_WRITTEN, RefreshChunk, Refresher, RefreshPlan
+from jobs.bulk.refreshing import STUDENT_US, WEEKS_WRITTEN, RefreshChunk, Refresher, RefreshPlan
 from jobs.bulk.running import Place, do_chunks, do_here, is_for_ray
 from jobs.bulk.stores import address_of
 from jobs.bulk.window_export import export_windows
@@ -164,7 +164,7 @@ async def _materialise(
             written += done.counts[WEEKS_WRITTEN]
             bars.advance(bar, done.students)
 
-        if is_for_ray(place, students=len(keys)):
+        if is_for_ray(place, students=len(keys), student_us=STUDENT_US):
             plan = RefreshPlan(address_of(context), as_of, through_week)
             await do_chunks(plan, chunks, place="ray", settings=context.settings, on_done=note)
         else:

@@ -8,8 +8,6 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from edupulse_ml.core.errors import NotEnoughDataError
 
@@ -80,6 +78,9 @@ def fit_calibrator(
     slope, intercept = _platt(raw, event)
     if students < EVENTS_FOR_ISOTONIC:
         return Calibrator("platt", slope, intercept, students_with_event=students, rows=len(raw))
+    # Scoring applies calibrators without fitting any, and scikit-learn takes as long to import as torch.
+    from sklearn.isotonic import IsotonicRegression
+
     isotonic = IsotonicRegression(y_min=0.0, y_max=1.0, out_of_bounds="clip").fit(raw, event.astype(np.float64))
     return Calibrator(
         "isotonic",
@@ -107,6 +108,8 @@ def load_calibrators(path: Path) -> dict[str, Calibrator]:
 
 def _platt(raw: Float64, event: NDArray[np.bool_]) -> tuple[float, float]:
     """Slope and intercept; where the fitted slope would turn the order round, slope 1 and the matching mean."""
+    from sklearn.linear_model import LogisticRegression
+
     solver = LogisticRegression(C=1e4, max_iter=1000).fit(_logit(raw)[:, None], event)
     slope, intercept = float(solver.coef_[0, 0]), float(solver.intercept_[0])
     if slope > 0.01:

@@ -15,6 +15,9 @@ from jobs.bulk.work import ChunkDone
 if TYPE_CHECKING:
     from jobs.wiring import JobContext
 
+STUDENT_US: Final = 1_500.0
+"""What a student with two years of records takes, in microseconds of one core; most of it is PostgreSQL's."""
+
 WEEKS_WRITTEN: Final = "weeks_written"
 """What a chunk counts: stored student-weeks that changed."""
 
@@ -38,6 +41,10 @@ class RefreshPlan:
     stores: StoreAddress
     as_of: datetime
     through_week: int
+
+    @property
+    def student_us(self) -> float:
+        return STUDENT_US
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator["Refresher", None]:

@@ -12,8 +12,9 @@ from jobs.wiring import connected_to_ray
 
 Place = Literal["auto", "here", "ray"]
 
-STUDENTS_WORTH_RAY: Final = 200_000
-"""Below it a run stays in this process (`auto`)."""
+WORTH_RAY_S: Final = 60.0
+"""Work in seconds of one core below which `auto` stays in this process: on two cores, Ray and its workers take 15 to
+20 s to get ready."""
 
 
 def cores() -> int:
@@ -21,22 +22,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def is_for_ray(place: Place, *, students: int) -> bool:
-    """Whether so many students are done on Ray. `auto` decides by their number."""
-    return place == "ray" or (place == "auto" and students >= STUDENTS_WORTH_RAY)
+def is_for_ray(place: Place, *, students: int, student_us: float) -> bool:
+    """Whether so many students are done on Ray; `auto` decides by what they take, `student_us` microseconds each."""
+    return place == "ray" or (place == "auto" and students * student_us >= WORTH_RAY_S * 1e6)
 
 
 async def do_chunks(
     plan: WorkerPlan, chunks: Sequence[Any], *, place: Place, settings: Settings, on_done: Callable[[ChunkDone], None]
 ) -> None:
-    """Do all chunks; `on_done` hears of each. `auto` counts the chunks' `students`.
+    """Do all chunks, which say how many `students` they hold; `on_done` hears of each.
 
     Raises:
         EduPulseError: the first error; chunks done before stay done.
     """
     if not chunks:
         return
-    if is_for_ray(place, students=sum(chunk.students for chunk in chunks)):
+    if is_for_ray(place, students=sum(chunk.students for chunk in chunks), student_us=plan.student_us):
         StackPaths.of(settings.home).make()  # Ray's token is kept there
         with connected_to_ray(settings, needed=True):
             from jobs.bulk.on_ray import do_on_ray

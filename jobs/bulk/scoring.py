@@ -55,6 +55,11 @@ class ScoringPlan:
     target: ScoringRun | ScoresFolder
     stores: StoreAddress | None
 
+    @property
+    def student_us(self) -> float:
+        """Measured with 32 hidden units and 20 weeks (docs/experiments.md)."""
+        return 30.0 if self.stores is None else 70.0
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator["Scorer", None]:
         """A worker with the model loaded and connections of its own."""

@@ -23,4 +23,9 @@ class ChunkWorker(Protocol):
 class WorkerPlan(Protocol):
     """How to get a worker ready in any process of any node; it and its chunks are pickled."""
 
+    @property
+    def student_us(self) -> float:
+        """What a student takes, in microseconds of one core, the store's part included; roughly."""
+        ...
+
     def open(self) -> AbstractAsyncContextManager[ChunkWorker]: ...

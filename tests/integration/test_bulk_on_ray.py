@@ -51,6 +51,8 @@ class Notes:
     dies: bool = False
     error: Callable[[], Exception] | None = None
 
+    student_us = 1.0
+
     @asynccontextmanager
     async def open(self) -> AsyncGenerator["Notes", None]:
         yield self

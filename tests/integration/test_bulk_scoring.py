@@ -48,6 +48,7 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 @pytest.fixture
 def district(database_urls, redis_server, registry, monkeypatch: pytest.MonkeyPatch) -> ScoredDistrict:
     monkeypatch.setattr(score_runs, "STUDENTS_PER_CHUNK", 10)
+    monkeypatch.setattr(score_runs, "STUDENTS_PER_FILE", 10)
     uri, home = registry
     return make_district(database_urls, redis_server.url, uri=uri, home=home, students=STUDENTS)
 
@@ -187,7 +188,7 @@ from tests.fakes.clocks import FixedClock
 from tests.fakes.store_world import NOW
 from pathlib import Path
 
-score_runs.STUDENTS_PER_CHUNK = 10
+score_runs.STUDENTS_PER_CHUNK = score_runs.STUDENTS_PER_FILE = 10
 finished = 0
 do = scoring.Scorer.do
 
@@ -203,14 +204,13 @@ async def do_two(self, chunk):
 scoring.Scorer.do = do_two
 settings = Settings.model_validate_json(sys.argv[1])
 target = Path(sys.argv[2]) if sys.argv[2] else None
-source = Path(sys.argv[3]) if sys.argv[3] else None
-request = ScoreRequest(place="here", target=target, source=source)
+request = ScoreRequest(place="here", target=target)
 asyncio.run(score_runs.score(settings, request, clock=FixedClock(NOW), console=Console(quiet=True)))
 """
 
 
-def kill_after_two_chunks(district: ScoredDistrict, target: Path | None, source: Path | None = None) -> None:
-    arguments = [district.settings.model_dump_json(), str(target or ""), str(source or "")]
+def kill_after_two_chunks(district: ScoredDistrict, target: Path | None) -> None:
+    arguments = [district.settings.model_dump_json(), str(target or "")]
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, *arguments],
         stdout=subprocess.PIPE,
@@ -236,6 +236,22 @@ def test_a_killed_run_is_continued_with_the_chunks_that_it_lacks(district: Score
     assert district.world.values("SELECT count(DISTINCT created_at) FROM predictions") == [5]
     assert district.world.values("SELECT count(*) FROM audit_log") == [STUDENTS - LEFT]
     assert len(result.predictions) == result.scored
+
+
+def test_a_killed_run_into_a_folder_is_continued_with_the_files_that_it_lacks(
+    district: ScoredDistrict, tmp_path: Path
+) -> None:
+    folder = tmp_path / "scores"
+    kill_after_two_chunks(district, folder)
+    before = {file.name: file.stat().st_ino for file in folder.glob("*.parquet")}
+    assert 2 <= len(before) < 5
+    result = score(district, target=folder)
+    after = {file.name: file.stat().st_ino for file in folder.glob("*.parquet")}
+    assert len(after) == 5
+    assert before.items() <= after.items()
+    assert [file.name for file in folder.iterdir() if file.name.endswith(".unfinished")] == []
+    fresh = score(district, target=tmp_path / "fresh")
+    assert (result.scored, result.predictions) == (fresh.scored, fresh.predictions)
 
 
 def test_parquet_to_parquet_says_what_postgresql_to_postgresql_says(district: ScoredDistrict, tmp_path: Path) -> None:

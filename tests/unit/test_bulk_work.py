@@ -1,6 +1,9 @@
 """Chunks in one process, rows of many students at once, and files of scores."""
 
 import asyncio
+import pickle
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +19,14 @@ from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.predictions import CATEGORIES, Coverage
 from edupulse_ml.core.sequences import concatenate_batches, empty_windows, last_windows
 from edupulse_ml.core.sufficiency import SufficiencyPolicy, coverage_of, has_enough, what_is_missing
-from edupulse_ml.storage.scoring_runs import INSUFFICIENT, ScoredRows
-from jobs.bulk.running import STUDENTS_WORTH_RAY, do_here, is_for_ray
+from edupulse_ml.storage.scoring_runs import INSUFFICIENT, Chunk, ScoredRows
+from jobs.bulk import window_files
+from jobs.bulk.model_files import ModelFiles
+from jobs.bulk.running import WORTH_RAY_S, do_here, is_for_ray
 from jobs.bulk.score_files import ScoresDescription, count_rows, highest, write_scores
+from jobs.bulk.scoring import ScoresFolder, ScoringPlan, WindowsFolder
+from jobs.bulk.store_windows import AsOf
+from jobs.bulk.window_files import StudentWindows, plan_files, read_windows, write_windows
 from jobs.bulk.window_scoring import concatenate_rows, score_rows
 from jobs.bulk.work import ChunkDone
 from tests.fakes.scored_district import make_artifact
@@ -84,10 +92,12 @@ def test_the_first_error_ends_the_work_and_cancels_what_is_under_way() -> None:
 
 
 def test_small_districts_stay_in_this_process() -> None:
-    assert not is_for_ray("auto", students=STUDENTS_WORTH_RAY - 1)
-    assert is_for_ray("auto", students=STUDENTS_WORTH_RAY)
-    assert is_for_ray("ray", students=1)
-    assert not is_for_ray("here", students=10**9)
+    students = int(WORTH_RAY_S * 1e6 / 50)
+    assert not is_for_ray("auto", students=students - 1, student_us=50)
+    assert is_for_ray("auto", students=students, student_us=50)
+    assert is_for_ray("auto", students=students // 30, student_us=1500)
+    assert is_for_ray("ray", students=1, student_us=1)
+    assert not is_for_ray("here", students=10**9, student_us=1500)
 
 
 @given(
@@ -119,6 +129,43 @@ def test_rows_of_a_batch_are_those_of_its_students_alone() -> None:
     for row, coverage in enumerate(coverage_of(batch)):
         assert tuple(rows.coverage[row]) == (coverage.attendance, coverage.course, coverage.discipline)
         assert rows.weeks[row] == coverage.weeks
+
+
+def test_a_file_is_scored_one_row_group_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(window_files, "STUDENTS_PER_GROUP", 16)
+    make_artifact().save(tmp_path / "model")
+    block = make_training_data(n_students=160, n_weeks=24, seed=2).block
+    write_windows(tmp_path / "w.parquet", [f"s{i}" for i in range(160)], last_windows(block, window_weeks=20))
+    seen: list[weakref.ref] = []
+    most_alive = 0
+
+    def watched(*args, **kwargs) -> Iterator[StudentWindows]:
+        nonlocal most_alive
+        for windows in read_windows(*args, **kwargs):
+            seen.append(weakref.ref(windows))
+            most_alive = max(most_alive, sum(one() is not None for one in seen))
+            yield windows
+            del windows
+
+    monkeypatch.setattr("jobs.bulk.scoring.read_windows", watched)
+    files = ModelFiles.read(ModelVersion("1"), tmp_path / "model")
+    as_of = AsOf(datetime(2022, 3, 1, tzinfo=UTC), "UTC")
+    plan = ScoringPlan(files, as_of, WindowsFolder(tmp_path), ScoresFolder(tmp_path / "scores"), None)
+    (tmp_path / "scores").mkdir()
+    chunks = plan_files(tmp_path, students_per_chunk=160)
+
+    async def main() -> ChunkDone:
+        async with plan.open() as worker:
+            return await worker.do(chunks[0])
+
+    assert asyncio.run(main()).students == 160
+    assert len(seen) == 10
+    assert most_alive <= 2
+
+
+def test_only_descriptions_of_chunks_travel_between_processes() -> None:
+    assert len(pickle.dumps(Chunk("students-0000000001.parquet", 0, 7, 8192))) < 500
+    assert len(pickle.dumps(ChunkDone(8192, {"scored": 8000, "insufficient": 192}))) < 500
 
 
 def made_rows(risk: list[float], *, insufficient: set[int] = frozenset()) -> ScoredRows:
