@@ -10,12 +10,12 @@ import numpy as np
 
 from features.facts import Facts, StepSums, facts_of
 from features.grade_versions import SCORE_UNIT, GradeVersions
-from features.ragged import Bools, Floats, Ints, ratio
+from features.ragged import Bools, Floats, Ints, positions, ratio
 from features.steps import Steps
+from features.trends import LATEST_OF_SET, N_LAGS, recent_steps
 
 MIN_ITEMS = 3
 MIN_SCORES_FOR_SD = 4
-SUBMISSION_CAP_WEEKS = 8
 
 
 @dataclass(frozen=True)
@@ -71,13 +71,23 @@ def _scores(posted: Facts, grades: GradeVersions) -> tuple[Floats, Floats]:
 
 
 def _weeks_since_submission(submissions: StepSums, due: StepSums, steps: Steps) -> Floats:
-    since = np.minimum(steps.weeks_into_year + 1, SUBMISSION_CAP_WEEKS)
-    found = np.zeros(steps.n_rows, dtype=np.bool_)
-    owed = np.zeros(steps.n_rows, dtype=np.int64)
-    for lag in range(SUBMISSION_CAP_WEEKS):
-        here = submissions.lag(lag) > 0
-        since = np.where(here & ~found, lag, since)
-        found |= here
-        owed += np.where(lag < since, np.where(found, 0, due.lag(lag)), 0)
+    """0 where nothing fell due since then."""
+    handed_in = recent_steps(submissions.base > 0, steps.year_lags, *_late_submissions(submissions))
+    since = np.where(handed_in > 0, LATEST_OF_SET.take(handed_in), np.minimum(steps.weeks_into_year + 1, N_LAGS))
+    running = np.concatenate(([0], due.base.cumsum()))
+    owed = running[1:] - running.take(steps.rows + 1 - since)
+    lag, row, amount = due.late_by_lag(N_LAGS)
+    is_since = positions(lag < since[row])
+    np.add.at(owed, row[is_since], amount[is_since])
     has_items = (submissions.year_to_date() > 0) | (due.year_to_date() > 0)
     return np.where(has_items, np.where(owed > 0, since, 0), np.nan)
+
+
+def _late_submissions(submissions: StepSums) -> tuple[Ints, Ints, Bools]:
+    """(lag, row, is any): whether something was submitted that many steps back, where late changes matter."""
+    n_rows = submissions.steps.n_rows
+    lag, row, amount = submissions.late_by_lag(N_LAGS)
+    key, code = np.unique(lag * n_rows + row, return_inverse=True)
+    lag, row = np.divmod(key, n_rows)
+    count = submissions.base[row - lag] + np.bincount(code, weights=amount, minlength=len(key))
+    return lag, row, count > 0

@@ -138,15 +138,15 @@ def _attendance_rows(events: AttendanceEvents, steps: Steps) -> AttendanceRows:
 
 
 def _absences(events: AttendanceEvents, facts: Facts, absent: Ints, row: Ints, weekday: Ints, steps: Steps) -> Absences:
-    fraction = events.fraction_absent[absent]
+    fraction = events.fraction_absent.take(absent)
     amount = _thousandths(np.where(np.isnan(fraction), 1.0, fraction))
-    is_special = (steps.at.special_set[row] >> weekday) & 1
-    earlier_days = steps.at.day_set[row] & ((1 << weekday) - 1)
+    is_special = (steps.at.special_set.take(row) >> weekday) & 1
+    earlier_days = steps.at.day_set.take(row) & ((1 << weekday) - 1)
     return Absences(
         facts=facts,
-        day_position=steps.day_offset[row] + COUNT_OF_SET[earlier_days],
+        day_position=steps.day_offset.take(row) + COUNT_OF_SET.take(earlier_days),
         amount=amount,
-        unexcused=np.where(events.status[absent] == _UNEXCUSED, amount, 0),
+        unexcused=np.where(events.status.take(absent) == _UNEXCUSED, amount, 0),
         special=amount * is_special,
     )
 
@@ -200,13 +200,13 @@ def _trend(absence: StepSums, days: StepSums, steps: Steps) -> Floats:
 
 def _tardy_rate(rows: AttendanceRows, present_4wk: Ints, steps: Steps) -> Floats:
     tardy = rows.tardy.total().window(0, 3)
-    records_tardies = steps.weeks.calendars.records_tardies[steps.weeks.schools[steps.at.school]]
+    records_tardies = steps.weeks.calendars.records_tardies[steps.weeks.schools].take(steps.at.school)
     return np.where(records_tardies, ratio(tardy, present_4wk), np.nan)
 
 
 def _expected_share(steps: Steps) -> Floats:
     """Mondays, Fridays and days before a break among the enrolled days of school of the year so far."""
-    special = np.concatenate(([0], COUNT_OF_SET[steps.at.special_set].cumsum()))
+    special = np.concatenate(([0], COUNT_OF_SET.take(steps.at.special_set).cumsum()))
     year_start = steps.year_start
-    days = steps.day_offset[1:] - steps.day_offset[year_start]
-    return ratio(special[1:] - special[year_start], days)
+    days = steps.day_offset[1:] - steps.day_offset.take(year_start)
+    return ratio(special[1:] - special.take(year_start), days)

@@ -23,7 +23,7 @@ class Cohorts:
     @cached_property
     def first_year(self) -> Ints:
         """[R] school year of the student's first step."""
-        return self._steps.at.school_year[self._steps.first_row]
+        return self._steps.at.school_year.take(self._steps.first_row)
 
     @cached_property
     def high_school_entry(self) -> Ints:
@@ -50,14 +50,14 @@ class Cohorts:
 
     def _entry(self, grade_level: int) -> Ints:
         steps = self._steps
-        reckoned = self.first_year - (steps.at.grade_level[steps.first_row] - grade_level)
+        reckoned = self.first_year - (steps.at.grade_level.take(steps.first_row) - grade_level)
         never = steps.n_rows
         first_in_grade = np.full(steps.n_students, never, dtype=np.int64)
         in_grade = positions(steps.at.grade_level == grade_level)
         np.minimum.at(first_in_grade, steps.at.student[in_grade], in_grade)
-        first = first_in_grade[steps.at.student]
+        first = first_in_grade.take(steps.at.student)
         seen = first <= steps.rows
-        return np.where(seen, steps.at.school_year[np.where(seen, first, 0)], reckoned)
+        return np.where(seen, steps.at.school_year.take(np.where(seen, first, 0)), reckoned)
 
 
 def expected_credits(
@@ -70,14 +70,14 @@ def expected_credits(
     """
     per_term = np.rint(options.credits_per_year / terms.terms_in_year * _CREDIT_UNIT).astype(np.int64)
     running = np.concatenate((np.zeros(1, dtype=np.int64), per_term.cumsum()))
-    school = steps.weeks.schools[steps.at.school]
+    school = steps.weeks.schools.take(steps.at.school)
     entry, first_year = cohorts.high_school_entry, cohorts.first_year
     closed = _position(terms.school, terms.last_day, school, steps.week + DAYS)
     opening = _position(terms.school, terms.school_year, school, np.maximum(entry, first_year))
-    first_monday = steps.first_monday[steps.at.student]
+    first_monday = steps.first_monday.take(steps.at.student)
     first_own = _position(terms.school, terms.last_day, school, first_monday)
     opening = np.where(has_history, opening, np.maximum(opening, first_own))
-    in_terms = np.where(closed > opening, running[closed] - running[opening], 0)
+    in_terms = np.where(closed > opening, running.take(closed) - running.take(opening), 0)
     years_before = np.where(has_history, np.maximum(first_year - entry, 0), 0)
     return in_terms / _CREDIT_UNIT + years_before * options.credits_per_year
 

@@ -15,13 +15,14 @@ from features.batches import batches_of
 from features.context import step_channels
 from features.courses import course_features
 from features.discipline import discipline_features
+from features.enrolled_weeks import build_steps
 from features.grade_versions import grade_versions
 from features.layout import Columns, first_steps, new_block, write_padding, write_rows
 from features.memory import keep_freed_memory
 from features.options import FeatureOptions
 from features.ragged import Bools, Floats, Ints
 from features.school_weeks import weeks_of_schools
-from features.steps import Steps, build_steps
+from features.steps import Steps
 from features.transcripts import transcript_features
 
 __all__ = ["FeatureOptions", "NotAMondayError", "compute_features"]

@@ -33,12 +33,12 @@ def step_channels(enrollments: EnrollmentEvents, birth_day: np.ndarray, steps: S
     year = steps.at.school_year
     first_day = steps.weeks.first_session_day(steps.at.school, year)
     week_of_year = np.maximum(steps.at.week_index - steps.weeks.week_index(first_day), 0) + 1
-    days_ytd = steps.day_offset[1:] - steps.day_offset[steps.year_start]
+    days_ytd = steps.day_offset[1:] - steps.day_offset.take(steps.year_start)
     return StepChannels(
         aux=[_weeks_since_step(steps), week_of_year / WEEKS_PER_SCHOOL_YEAR, days_ytd / DAYS_PER_SCHOOL_YEAR],
         context=[
             steps.at.grade_level.astype(np.float64),
-            _over_age_years(birth_day.astype(np.int64)[steps.at.student], steps),
+            _over_age_years(birth_day.astype(np.int64).take(steps.at.student), steps),
             _entered_midyear(steps),
             _schools_attended(enrollments, steps).astype(np.float64),
         ],
@@ -49,7 +49,7 @@ def _weeks_since_step(steps: Steps) -> Floats:
     weeks = np.diff(steps.at.week_index, prepend=0)
     weeks[steps.rows == steps.first_row] = 0
     table = np.array([log1p(count) for count in range(int(weeks.max()) + 1)])
-    return table[weeks]
+    return table.take(weeks)
 
 
 def _over_age_years(birth_day: Ints, steps: Steps) -> Floats:
@@ -70,7 +70,7 @@ def _entered_midyear(steps: Steps) -> Floats:
         weeks.day_in_session[school, np.clip(day - weeks.first_day, 0, limit)]
         for day in (first_day, steps.at.entry_day[opening])
     )
-    return (entered - begun > MIDYEAR_ENTRY_DAYS).astype(np.float64)[steps.year_run]
+    return (entered - begun > MIDYEAR_ENTRY_DAYS).astype(np.float64).take(steps.year_run)
 
 
 def _schools_attended(enrollments: EnrollmentEvents, steps: Steps) -> Ints:

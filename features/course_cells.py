@@ -41,7 +41,7 @@ class Cells:
 
     def of_course(self, column: np.ndarray) -> np.ndarray:
         """What holds of each course, per cell."""
-        return column[self.course].repeat(self.n_rows)
+        return column.take(self.course).repeat(self.n_rows)
 
     def sum(self, amount: np.ndarray) -> np.ndarray:
         """Per row that was asked for, the sum over the courses of the term; of flags, how many are set."""
@@ -99,6 +99,39 @@ def cells_of(courses: Courses, scores: Scores, steps: Steps, *, rows: Ints, term
         weighted=weighted,
         points=points,
         count=count,
+    )
+
+
+def scores_for_later_rows(cells: Cells, courses: Courses, scores: Scores, *, key: Ints, rows: Ints) -> Scores:
+    """The scores of the courses of some keys as they change the sums at `rows`, rising, one key each.
+
+    Where the rows stand behind the course's span in `cells`, all that is summed up there is one score: few scores
+    come up later.
+    """
+    asked_from, asked_until = (np.zeros(len(courses.start), dtype=np.int64) for _ in range(2))
+    asked_from[key[::-1]] = rows[::-1]
+    asked_until[key] = rows + 1
+    per_key = courses.start[1:] - courses.start[:-1]
+    first, until = asked_from[:-1].repeat(per_key), asked_until[:-1].repeat(per_key)
+    is_closed = (cells.stop_row > 0) & (cells.stop_row <= first)
+    behind = np.where(is_closed, cells.stop_row, 0)
+    begin = np.maximum(scores.valid, scores.known)
+    limit = behind.take(scores.course)
+    is_asked = (until > 0).take(scores.course)
+    coming = positions(is_asked & (begin >= limit))
+    going = positions(is_asked & (begin < np.minimum(limit, scores.stop)) & (scores.stop >= limit))
+    going = going[scores.stop[going] < until[scores.course[going]]]
+    closed = positions(is_closed & (until > 0))
+    last_cell = cells.position(closed, cells.stop_row[closed] - 1)
+    from_start, never = np.zeros(len(closed), dtype=np.int64), np.full(len(closed) + len(going), rows[-1] + 1)
+    return Scores(
+        course=np.concatenate((closed, scores.course[coming], scores.course[going])),
+        valid=np.concatenate((from_start, scores.valid[coming], scores.stop[going])),
+        known=np.concatenate((from_start, scores.known[coming], scores.stop[going])),
+        stop=np.concatenate((never[: len(closed)], scores.stop[coming], never[len(closed) :])),
+        weighted=np.concatenate((cells.weighted[last_cell], scores.weighted[coming], -scores.weighted[going])),
+        points=np.concatenate((cells.points[last_cell], scores.points[coming], -scores.points[going])),
+        count=np.concatenate((cells.count[last_cell], scores.count[coming], -scores.count[going])),
     )
 
 

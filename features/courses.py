@@ -7,7 +7,7 @@ import numpy as np
 
 from edupulse_ml.core.records import GradeEvents
 from edupulse_ml.core.tables import SUBJECTS
-from features.course_cells import Cells, cells_of
+from features.course_cells import Cells, cells_of, scores_for_later_rows
 from features.grade_trend import CourseAverages, course_average_trend
 from features.grade_versions import GradeVersions
 from features.options import FeatureOptions
@@ -46,7 +46,7 @@ def course_features(events: GradeEvents, grades: GradeVersions, steps: Steps, op
     standing = _standing(cells, courses, average, exists, options)
     own = standing.n_courses.copy()
     gpa_term = np.where(standing.is_settled, steps.at.term, -1)
-    _carry(standing, gpa_term, courses, scores, steps, options)
+    _carry(standing, gpa_term, _Gradebook(courses, scores, cells), steps, options)
     settled = standing.is_settled
     subject = cells.of_course(courses.subject.astype(np.int8))
     return CourseBlock(
@@ -104,9 +104,16 @@ def grade_points(percent: Ints | Floats, *, unit: int, options: FeatureOptions) 
     return bands.take(np.clip(percent / width, 0, len(bands) - 1).astype(np.int64))
 
 
-def _carry(
-    standing: _Standing, gpa_term: Ints, courses: Courses, scores: Scores, steps: Steps, options: FeatureOptions
-) -> None:
+@dataclass(frozen=True)
+class _Gradebook:
+    """The courses, what changes their sums, and the sums in the rows of their own term."""
+
+    courses: Courses
+    scores: Scores
+    cells: Cells
+
+
+def _carry(standing: _Standing, gpa_term: Ints, book: _Gradebook, steps: Steps, options: FeatureOptions) -> None:
     """Fill unsettled rows from the latest earlier term of the school year that is settled as known at that row."""
     run_start = positions(steps.opens_term)
     waiting = positions(~standing.is_settled)
@@ -117,7 +124,7 @@ def _carry(
         if not len(waiting):
             return
         term = steps.at.term[run_start[looked_at]]
-        carried = _standing_in(term, waiting, courses, scores, steps, options)
+        carried = _standing_in(term, waiting, book, steps, options)
         filled = waiting[carried.is_settled]
         for name in ("n_courses", "grade_points", "failing", "core_failing", "is_settled"):
             getattr(standing, name)[filled] = getattr(carried, name)[carried.is_settled]
@@ -126,13 +133,9 @@ def _carry(
         waiting, looked_at = waiting[open_still], looked_at[open_still]
 
 
-def _standing_in(
-    term: Ints, rows: Ints, courses: Courses, scores: Scores, steps: Steps, options: FeatureOptions
-) -> _Standing:
+def _standing_in(term: Ints, rows: Ints, book: _Gradebook, steps: Steps, options: FeatureOptions) -> _Standing:
     """The standing in `term` as known at each of `rows`, rising."""
-    asked = np.zeros(len(courses.start), dtype=np.bool_)
-    asked[courses.key_of(steps.at.student[rows], term)] = True
-    is_asked = asked[:-1].repeat(np.diff(courses.start))
-    cells = cells_of(courses, scores.where(positions(is_asked[scores.course])), steps, rows=rows, term=term)
-    average = averages(cells.weighted, cells.points)
-    return _standing(cells, courses, average, cells.points > 0, options)
+    key = book.courses.key_of(steps.at.student[rows], term)
+    scores = scores_for_later_rows(book.cells, book.courses, book.scores, key=key, rows=rows)
+    cells = cells_of(book.courses, scores, steps, rows=rows, term=term)
+    return _standing(cells, book.courses, averages(cells.weighted, cells.points), cells.points > 0, options)

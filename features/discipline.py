@@ -43,13 +43,13 @@ def discipline_features(events: DisciplineEvents, steps: Steps, options: Feature
         steps, student=ordered.student, known_day=ordered.known_day, superseded_day=ordered.superseded_day
     )
     every = _pairs(ordered, versions, steps)
-    pairs = every.where(ordered.is_objective[every.version]) if options.objective_discipline_only else every
+    pairs = every.where(ordered.is_objective.take(every.version)) if options.objective_discipline_only else every
     known_here = every.count(every.lag == 0) > 0
     known_4wk = every.count(every.lag < 4) > 0
     is_known = (_reported_4wk(steps) > 0) | known_4wk
     count_8wk = pairs.count(pairs.lag < 8)
     count_before = pairs.count((pairs.lag >= 8) & (pairs.lag < 16))
-    severity = ordered.severity[pairs.version].astype(np.float64)
+    severity = ordered.severity.take(pairs.version).astype(np.float64)
     iss, oss = (_sanction_days(ordered, versions, steps, action) for action in (_ISS, _OSS))
     in_first_year = steps.year_start == steps.first_row
     features = [
@@ -57,8 +57,8 @@ def discipline_features(events: DisciplineEvents, steps: Steps, options: Feature
         count_8wk,
         pairs.count(pairs.lag >= 0),
         np.where(steps.weeks_into_year + 1 >= MIN_WEEKS_FOR_CHANGE, (count_8wk - count_before) / 8, np.nan),
-        every.count((every.lag >= 0) & ordered.is_objective[every.version]),
-        pairs.count((pairs.lag < 8) & ordered.is_major[pairs.version]),
+        every.count((every.lag >= 0) & ordered.is_objective.take(every.version)),
+        pairs.count((pairs.lag < 8) & ordered.is_major.take(pairs.version)),
         pairs.maximum(np.where((pairs.lag >= 0) & (pairs.lag < 8), severity, 0.0)),
         pairs.sum(severity * _decay(pairs, steps)),
         iss.year_to_date() / DAY_UNIT,
@@ -112,24 +112,24 @@ def _pairs(events: DisciplineEvents, versions: Versions, steps: Steps) -> _Pairs
     begin = np.maximum(incident_row, versions.known)
     stop = np.where(steps.begins_before(versions.student, events.day), versions.stop, begin)
     version, row = expand_ranges(begin, stop)
-    lag = row - incident_row[version]
-    this_year = incident_row[version] >= steps.year_start[row]
-    return _Pairs(steps.n_rows, version, incident_row[version], row, np.where(this_year, lag, -1))
+    lag = row - incident_row.take(version)
+    this_year = incident_row.take(version) >= steps.year_start.take(row)
+    return _Pairs(steps.n_rows, version, incident_row.take(version), row, np.where(this_year, lag, -1))
 
 
 def _reported_4wk(steps: Steps) -> Ints:
     running = np.concatenate((np.zeros(1, dtype=np.int64), steps.at.reported.astype(np.int64).cumsum()))
-    return running[1:] - running[np.maximum(steps.rows - 3, steps.year_start)]
+    return running[1:] - running.take(steps.back(3))
 
 
 def _decay(pairs: _Pairs, steps: Steps) -> Floats:
     """Half per 4 steps, and half again for every school year that began since."""
     steps_since = pairs.row - pairs.incident_row
-    years_since = steps.year_run[pairs.row] - steps.year_run[pairs.incident_row]
+    years_since = steps.year_run.take(pairs.row) - steps.year_run.take(pairs.incident_row)
     # Tables of Python floats: an array power may round differently with the length of the array.
     by_steps = np.array([2.0 ** (-lag / _HALF_LIFE_WEEKS) for lag in range(int(steps_since.max(initial=0)) + 1)])
     by_years = np.array([_YEAR_START_FACTOR**years for years in range(int(years_since.max(initial=0)) + 1)])
-    return by_steps[steps_since] * by_years[years_since]
+    return by_steps.take(steps_since) * by_years.take(years_since)
 
 
 def _recency(pairs: _Pairs) -> Floats:
@@ -137,7 +137,7 @@ def _recency(pairs: _Pairs) -> Floats:
     np.maximum.at(latest, pairs.row, pairs.incident_row)
     since = np.where(latest >= 0, np.arange(pairs.n_rows) - latest, 0)
     by_steps = np.array([math.exp(-steps / _RECENCY_WEEKS) for steps in range(int(since.max(initial=0)) + 1)])
-    return np.where(latest >= 0, by_steps[since], 0.0)
+    return np.where(latest >= 0, by_steps.take(since), 0.0)
 
 
 def _earlier_suspensions(events: DisciplineEvents, versions: Versions, steps: Steps) -> Ints:

@@ -212,9 +212,14 @@ class Facts:
         _add_at(base, self.others.row[timely], of_other[:, timely])
         return self._sums(base, np.concatenate((of_other[:, late], -of_other[:, replaced]), axis=1))
 
+    @cached_property
+    def _bins(self) -> Ints:
+        """`lasting_row` as `bincount` wants it."""
+        return self.lasting_row.astype(np.intp)
+
     def _base(self, amount: Ints | Floats | Bools | None) -> Ints:
         n_rows = self.steps.n_rows
-        base = np.bincount(self.lasting_row, weights=amount, minlength=n_rows + 1)[:n_rows]
+        base = np.bincount(self._bins, weights=amount, minlength=n_rows + 1)[:n_rows]
         return base if amount is None else base.astype(np.int64)
 
     def _of_others(self, amount: Ints | Floats | Bools | None) -> Ints:
@@ -226,7 +231,7 @@ class Facts:
         others = self.others
         late_row = np.concatenate((others.row[late], others.row[replaced]))
         late_at = np.concatenate((others.start[late], others.stop[replaced]))
-        counts = positions(late_amount.reshape(-1, len(late_row)).any(axis=0) if len(late_row) else late_row)
+        counts = positions(late_amount if late_amount.ndim == 1 else np.logical_or.reduce(late_amount != 0))
         return StepSums(self.steps, base, late_row[counts], late_at[counts], late_amount[..., counts])
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from features.course_cells import Cells
-from features.ragged import Bools, Floats, Ints, expand_ranges, positions
+from features.ragged import Bools, Floats, Ints, Numbers, expand_ranges, positions
 from features.running_averages import AVERAGE_UNIT, Courses, Scores, averages
 from features.steps import Steps
 from features.trends import N_LAGS, Corrections, Lags, slope
@@ -33,7 +33,7 @@ class CourseAverages:
 def course_average_trend(running: CourseAverages, steps: Steps) -> Floats:
     """[R] percentage points per instructional week; NaN with fewer than 4 weeks."""
     total, count = running.cells.sum(running.average), running.n_courses
-    weeks_into_term = steps.rows - positions(steps.opens_term)[steps.term_run]
+    weeks_into_term = steps.rows - positions(steps.opens_term).take(steps.term_run)
     corrections = _corrections(running, total, steps)
     mean = total / np.maximum(count, 1)
     return slope(mean, count > 0, Lags(weeks_into_term), corrections, min_points=MIN_WEEKS) / AVERAGE_UNIT
@@ -58,7 +58,7 @@ def _late_changes(scores: Scores, stop_row: Ints) -> Scores:
     opens[1:] = (columns[:, 1:] != columns[:, :-1]).any(axis=0)
     start = positions(opens)
 
-    def total(amount: Floats) -> Floats:
+    def total(amount: Numbers) -> Numbers:
         return np.add.reduceat((amount[source] * sign)[order], start) if len(start) else np.zeros(0)
 
     weighted, points, count = total(scores.weighted), total(scores.points), total(scores.count)
@@ -77,7 +77,7 @@ def _corrections(running: CourseAverages, total: Floats, steps: Steps) -> Correc
     _, index, code = np.unique(position * steps.n_rows + row, return_index=True, return_inverse=True)
     position, row, own_row, course = position[index], row[index], own_row[index], course[index]
 
-    def summed(amount: Floats, own: Ints) -> Ints | Floats:
+    def summed(amount: Numbers, own: Ints) -> Numbers:
         return own[position] + np.bincount(code, weights=amount[change], minlength=len(index))
 
     weighted, points = summed(late.weighted, cells.weighted), summed(late.points, cells.points)

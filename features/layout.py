@@ -62,7 +62,7 @@ def write_rows(block: FeatureBlock, students: slice, steps: Steps, columns: Colu
     padding = positions(is_padding)
     for array, column in (
         (block.week, steps.week),
-        (block.school, steps.weeks.schools[steps.at.school]),
+        (block.school, steps.weeks.schools.take(steps.at.school)),
         (block.grade_level, steps.at.grade_level),
         (block.school_year, steps.at.school_year),
     ):

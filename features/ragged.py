@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 Ints = NDArray[np.integer]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
+Numbers = NDArray[np.integer | np.float64]
+"""Whole numbers, as integers or as floats that `bincount` need not convert."""
 
 
 def positions(flags: NDArray[np.generic]) -> Ints:
@@ -15,12 +17,19 @@ def positions(flags: NDArray[np.generic]) -> Ints:
     return flags.nonzero()[0]
 
 
+def changes(values: Ints) -> Bools:
+    """Where a value differs from the one before; the first one always does."""
+    out = np.ones(len(values), dtype=np.bool_)
+    out[1:] = values[1:] != values[:-1]
+    return out
+
+
 def expand_ranges(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
     """All members of the half-open ranges: (which range, member), ranges in order. Empty where stop <= start."""
     length = np.maximum(stop - start, 0)
     stop_at = length.cumsum()
     source = np.arange(len(start)).repeat(length)
-    return source, np.arange(len(source)) + (start - stop_at + length)[source]
+    return source, np.arange(len(source)) + (start - stop_at + length).take(source)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import numpy as np
 
 from edupulse_ml.core.records import GradeEvents
 from features.grade_versions import SCORE_UNIT, GradeVersions
-from features.ragged import Bools, Floats, Ints, dense_codes, positions
+from features.ragged import Bools, Floats, Ints, Numbers, dense_codes, positions
 
 AVERAGE_UNIT = 1_000_000
 N_SUBJECTS = 8
@@ -43,16 +43,12 @@ class Scores:
     valid: Ints
     known: Ints
     stop: Ints
-    weighted: Floats
-    points: Floats
-    count: Floats
-
-    def where(self, keep: Ints) -> "Scores":
-        """Some of the changes."""
-        return Scores(*(getattr(self, name)[keep] for name in Scores.__dataclass_fields__))
+    weighted: Numbers
+    points: Numbers
+    count: Numbers
 
 
-def averages(weighted: Ints | Floats, points: Ints | Floats) -> Floats:
+def averages(weighted: Numbers, points: Numbers) -> Floats:
     """`weighted / points` in millionths of a percentage point, rounded; 0 without points."""
     mean = weighted / np.maximum(points, 1)
     mean *= AVERAGE_UNIT / SCORE_UNIT

@@ -45,7 +45,7 @@ def absence_streaks(facts: Facts, day_position: Ints, is_absent: Bools, steps: S
     timely = changes.start == changed_row
     row_of_day[changes.key[timely]] = changed_row[timely]
     position = positions(row_of_day >= 0)
-    row = row_of_day[position]
+    row = row_of_day.take(position)
     days = _AbsentDays(position, row, np.bincount(row, minlength=steps.n_rows).cumsum())
     streaks = _of_rows(days, steps)
     _apply_views(streaks, days, changes, changed_row, steps)
@@ -59,15 +59,15 @@ def _values_at(key: Ints, among: Ints, values: Ints) -> Ints:
 
 
 def _of_rows(days: _AbsentDays, steps: Steps) -> Streaks:
-    run, longest = _measure(days.position, steps.year_run[days.row])
+    run, longest = _measure(days.position, steps.year_run.take(days.row))
     last = days.n_until - 1
     exists = last >= 0
     last = np.maximum(last, 0)
-    exists &= np.append(days.row, -1)[last] >= steps.year_start
-    ends_now = exists & (np.append(days.position, -1)[last] == steps.day_offset[1:] - 1)
+    exists &= np.append(days.row, -1).take(last) >= steps.year_start
+    ends_now = exists & (np.append(days.position, -1).take(last) == steps.day_offset[1:] - 1)
     return Streaks(
-        np.where(ends_now, np.append(run, 0)[last], 0),
-        np.where(exists, np.append(longest, 0)[last], 0),
+        np.where(ends_now, np.append(run, 0).take(last), 0),
+        np.where(exists, np.append(longest, 0).take(last), 0),
     )
 
 
@@ -113,11 +113,11 @@ def _apply_views(streaks: Streaks, days: _AbsentDays, changes: Intervals, change
     view = seen // span
     run, longest = _measure(seen, view)
     of_view, row = expand_ranges(views.start, views.stop)
-    last = seen.searchsorted(of_view * span + steps.day_offset[row + 1]) - 1
-    exists = (last >= 0) & (np.append(view, -1)[last] == of_view)
-    ends_now = exists & (np.append(seen, -1)[last] == of_view * span + steps.day_offset[row + 1] - 1)
-    streaks.current[row] = np.where(ends_now, np.append(run, 0)[last], 0)
-    streaks.longest[row] = np.where(exists, np.append(longest, 0)[last], 0)
+    last = seen.searchsorted(of_view * span + steps.day_offset.take(row + 1)) - 1
+    exists = (last >= 0) & (np.append(view, -1).take(last) == of_view)
+    ends_now = exists & (np.append(seen, -1).take(last) == of_view * span + steps.day_offset.take(row + 1) - 1)
+    streaks.current[row] = np.where(ends_now, np.append(run, 0).take(last), 0)
+    streaks.longest[row] = np.where(exists, np.append(longest, 0).take(last), 0)
 
 
 def _days_seen(
@@ -126,7 +126,7 @@ def _days_seen(
     """The absent days of the year that each view sees up to its last row, as `view * span + position`, rising."""
     n_before = np.append(0, days.n_until)
     view, index = expand_ranges(n_before[steps.run_start[views.run]], n_before[views.stop])
-    seen = view * span + days.position[index]
+    seen = view * span + days.position.take(index)
     # Each changed day is looked at in every later view of its year: it is taken out, and put back where it holds.
     later = views.start.searchsorted(changed_row, side="right")
     change, view = expand_ranges(later, views.run.searchsorted(steps.year_run[changed_row], side="right"))

@@ -49,19 +49,19 @@ def transcript_features(
     gpa = _grade_point_sums(events, results, options)
     counted = _counted(events, results, terms, cohorts, steps)
     earned, n_counted, core_f = _counted_sums(events, results, counted, options)
-    has_history = results.sums(counted.is_history.astype(np.int64))[at] > 0
+    has_history = results.sums(counted.is_history.astype(np.int64)).take(at) > 0
     in_high_school = (steps.at.grade_level >= _FIRST_HIGH_SCHOOL_GRADE) & (
         steps.at.grade_level <= _LAST_HIGH_SCHOOL_GRADE
     )
     expected = expected_credits(steps, cohorts, terms, has_history=has_history, options=options)
-    earned_ratio = ratio(earned[at] / CREDIT_UNIT, expected)
+    earned_ratio = ratio(earned.take(at) / CREDIT_UNIT, expected)
     return TranscriptBlock(
-        cumulative_gpa=ratio(results.sums(gpa.points)[at], results.sums(gpa.credits)[at] * GRADE_POINT_UNIT),
+        cumulative_gpa=ratio(results.sums(gpa.points).take(at), results.sums(gpa.credits).take(at) * GRADE_POINT_UNIT),
         prior_term_gpa=_prior_term_gpa(events, results, gpa, terms, at, gpa_term),
-        credits_ratio=np.where(in_high_school & (n_counted[at] > 0), earned_ratio, np.nan),
-        core_f_count=core_f[at].astype(np.float64),
+        credits_ratio=np.where(in_high_school & (n_counted.take(at) > 0), earned_ratio, np.nan),
+        core_f_count=core_f.take(at).astype(np.float64),
         is_known=_recently_posted(events, steps),
-        has_results=results.sums(np.ones(len(results.version), dtype=np.int64))[at] > 0,
+        has_results=results.sums(np.ones(len(results.version), dtype=np.int64)).take(at) > 0,
     )
 
 
@@ -112,7 +112,7 @@ def _grade_point_sums(events: TranscriptEvents, results: _Results, options: Feat
     percent = np.rint(np.where(has_mark, events.final_pct, 0.0).astype(np.float64) * _PERCENT_UNIT)
     credit = np.where(has_mark, np.rint(events.credits_attempted.astype(np.float64) * CREDIT_UNIT), 0).astype(np.int64)
     points = grade_points(percent.astype(np.int64), unit=_PERCENT_UNIT, options=options)
-    return _GradePointSums((points * credit)[results.version], credit[results.version])
+    return _GradePointSums((points * credit).take(results.version), credit.take(results.version))
 
 
 @dataclass(frozen=True)
@@ -124,14 +124,14 @@ class _Counted:
 
 
 def _counted(events: TranscriptEvents, results: _Results, terms: Terms, cohorts: Cohorts, steps: Steps) -> _Counted:
-    term = events.term[results.version].astype(np.int64)
+    term = events.term.take(results.version).astype(np.int64)
     n_terms = int(term.max(initial=0)) + 1
     year_of_term, last_day = terms.year_of_term(at_least=n_terms), terms.last_day_of_term(at_least=n_terms)
-    row = results.epoch_row[results.epoch]
-    in_calendar = year_of_term[term] >= 0
-    since = cohorts.counted_since[row]
-    counts = np.where(in_calendar, year_of_term[term] >= since, since <= cohorts.first_year[row])
-    before = ~in_calendar | (last_day[term] < steps.first_monday[steps.at.student[row]])
+    row = results.epoch_row.take(results.epoch)
+    in_calendar = year_of_term.take(term) >= 0
+    since = cohorts.counted_since.take(row)
+    counts = np.where(in_calendar, year_of_term.take(term) >= since, since <= cohorts.first_year.take(row))
+    before = ~in_calendar | (last_day.take(term) < steps.first_monday[steps.at.student.take(row)])
     return _Counted(counts, counts & before)
 
 
@@ -143,9 +143,9 @@ def _counted_sums(
     is_core_f = events.is_core & (events.final_pct < options.passing_pct)
     chosen = counted.counts.astype(np.int64)
     return (
-        results.sums(earned[results.version] * chosen),
+        results.sums(earned.take(results.version) * chosen),
         results.sums(chosen),
-        results.sums(is_core_f[results.version] * chosen),
+        results.sums(is_core_f.take(results.version) * chosen),
     )
 
 
@@ -156,33 +156,33 @@ def _prior_term_gpa(
     that ends last.
     """
     marked = positions(gpa.credits > 0)
-    version = results.version[marked]
+    version = results.version.take(marked)
     term = events.term[version].astype(np.int64)
     last_day = terms.last_day_of_term(at_least=int(term.max(initial=0)) + 1)
     by_end = last_day.argsort(kind="stable")
     rank = by_end.argsort()
     n_terms, n_epochs = len(last_day), len(results.epoch_row)
-    code, key = dense_codes(results.epoch[marked] * n_terms + rank[term], space=n_epochs * n_terms)
-    points = np.bincount(code, weights=gpa.points[marked], minlength=len(key))
-    credit = np.bincount(code, weights=gpa.credits[marked], minlength=len(key))
+    code, key = dense_codes(results.epoch.take(marked) * n_terms + rank.take(term), space=n_epochs * n_terms)
+    points = np.bincount(code, weights=gpa.points.take(marked), minlength=len(key))
+    credit = np.bincount(code, weights=gpa.credits.take(marked), minlength=len(key))
     posted = np.full(len(key), -1, dtype=np.int64)
-    np.maximum.at(posted, code, events.posted_day[version])
+    np.maximum.at(posted, code, events.posted_day.take(version))
     epoch, ended = np.divmod(key, n_terms)
     mean = ratio(points, credit * GRADE_POINT_UNIT)
     place = posted * n_terms + ended
     last = _last_in_each(place, epoch, n_epochs=n_epochs)
-    others = positions(place != last[epoch])
+    others = positions(place != last.take(epoch))
     one_before = _last_in_each(place[others], epoch[others], n_epochs=n_epochs)
     mean_of_last, mean_before, last_term = (
         np.full(n_epochs + 1, np.nan),
         np.full(n_epochs + 1, np.nan),
         np.full(n_epochs + 1, -1),
     )
-    is_last, is_before = place == last[epoch], place == one_before[epoch]
+    is_last, is_before = place == last.take(epoch), place == one_before.take(epoch)
     mean_of_last[epoch[is_last]] = mean[is_last]
     mean_before[epoch[is_before]] = mean[is_before]
     last_term[epoch[is_last]] = by_end[ended[is_last]]
-    return np.where(last_term[at] == gpa_term, mean_before[at], mean_of_last[at])
+    return np.where(last_term.take(at) == gpa_term, mean_before.take(at), mean_of_last.take(at))
 
 
 def _last_in_each(place: Ints, epoch: Ints, *, n_epochs: int) -> Ints:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from numpy.typing import NDArray
 
 from features.ragged import Bools, Floats, Ints, positions, ratio
 
@@ -12,6 +13,8 @@ _SETS = np.arange(1 << N_LAGS)
 _LAG_IN_SET = (_SETS[:, None] >> np.arange(N_LAGS)) & 1
 _COUNT = _LAG_IN_SET.sum(axis=1)
 _SUM_X = -(_LAG_IN_SET * np.arange(N_LAGS)).sum(axis=1)
+LATEST_OF_SET = _LAG_IN_SET.argmax(axis=1)
+"""The lowest lag of each set of lags, 0 for the empty set. A set is a number whose bit l is lag l."""
 _SUM_XX = (_LAG_IN_SET * np.arange(N_LAGS) ** 2).sum(axis=1)
 
 
@@ -34,6 +37,17 @@ class Lags:
         return out
 
 
+def recent_steps(flags: Bools, lags: Lags, lag: Ints, row: Ints, corrected: Bools) -> NDArray[np.uint8]:
+    """[R] the set of lags among the last 8 steps of the stretch at which the flag is set, or is `corrected` to be."""
+    bits = flags.astype(np.uint8)
+    out = bits.copy()
+    for n in range(1, N_LAGS):
+        out |= lags.shifted(bits, n) << np.uint8(n)
+    np.bitwise_and.at(out, row, ~(np.uint8(1) << lag.astype(np.uint8)))
+    np.bitwise_or.at(out, row, corrected.astype(np.uint8) << lag.astype(np.uint8))
+    return out
+
+
 @dataclass(frozen=True)
 class Corrections:
     """What the entry `lag` steps before some rows is instead, as known at these rows. Each (lag, row) occurs once."""
@@ -54,19 +68,16 @@ def slope(values: Floats, exists: Bools, lags: Lags, corrections: Corrections, *
     `exist`, each as corrected. NaN with fewer than `min_points` values (at least 2).
     """
     values = np.where(exists, values, 0.0)
-    bits = exists.astype(np.uint8)
+    corrected = np.where(corrections.exists, corrections.value, 0.0)
+    present = recent_steps(exists, lags, corrections.lag, corrections.row, corrections.exists)
     sum_y = np.zeros(len(values))
     sum_xy = np.zeros(len(values))
-    present = np.zeros(len(values), dtype=np.uint8)
-    for lag, corrected in enumerate(corrections.of_lag):
-        y, bit = lags.shifted(values, lag), lags.shifted(bits, lag)
-        rows = corrections.row[corrected]
-        y[rows] = np.where(corrections.exists[corrected], corrections.value[corrected], 0.0)
-        bit[rows] = corrections.exists[corrected]
+    for lag, changed in enumerate(corrections.of_lag):
+        y = lags.shifted(values, lag)
+        y[corrections.row[changed]] = corrected[changed]
         sum_y += y
         y *= lag
         sum_xy -= y
-        present |= bit << np.uint8(lag)
     count, sum_x = _COUNT.take(present), _SUM_X.take(present)
     spread = np.where(count >= min_points, count * _SUM_XX.take(present) - sum_x * sum_x, 0)
     return ratio(count * sum_xy - sum_x * sum_y, spread)

@@ -337,3 +337,40 @@ def test_credits_of_middle_school_do_not_count_in_high_school():
         24    0                      0.5
         """,
     )
+
+
+def test_a_term_that_is_returned_to_is_carried_as_it_stood_not_as_it_ends():
+    records = build_records(
+        calendar="""
+            school  weeks  days   term  year
+            A       1-12   MTWTF  S1    2024
+            B       1-12   MTWTF  T1    2024
+        """,
+        enrollments="""
+            student  school  grade  entry  exit
+            s        A       9      W1     W3
+            s        B       9      W3     W5
+            s        A       9      W5     -
+        """,
+        grades="""
+            student  course  subject  term  due     submitted  posted  score  until
+            s        alg     math     S1    W1.Tue  W1.Tue     W1.Fri  95     -
+            s        alg     math     S1    W1.Wed  W1.Wed     W1.Fri  95     W4.Mon
+            s        alg     math     S1    W1.Thu  W1.Thu     W1.Fri  95     -
+            s        eng     ela      S1    W1.Tue  W1.Tue     W1.Fri  95     -
+            s        eng     ela      S1    W1.Wed  W1.Wed     W1.Fri  65     W4.Mon
+            s        eng     ela      S1    W1.Thu  W1.Thu     W1.Fri  95     -
+            s        alg     math     S1    W5.Tue  W5.Tue     W5.Fri  0      -
+            s        eng     ela      S1    W5.Tue  W5.Tue     W5.Fri  0      -
+        """,
+    )
+    assert_features(
+        records,
+        """
+        week  gpa_current_term  courses_failing_count
+        2     3.5               0
+        3     3.5               0
+        4     4                 0
+        5     1                 0
+        """,
+    )
