@@ -49,7 +49,7 @@ class CopiedRows:
     n_without_moment: int = 0
     """Staged rows without `recorded_at`."""
     n_repeated: int = 0
-    """Staged rows that may repeat the key of a row in a month."""
+    """Staged rows whose key may stand on another line."""
     n_direct: int = 0
     """Rows in a month, each the only version of its key so far."""
     rejects: list[RejectedRow] = field(default_factory=list[RejectedRow])
@@ -94,7 +94,7 @@ class FileCopy:
         self._keys = keys
         self._plan = plan
         self._months = months
-        self._seen = SeenKeys() if months is not None else None
+        self._seen = SeenKeys()
         self._names = stage_columns(table)
         self._kinds = {column.name: column.kind for column in table.columns}
         self._waiting: dict[int, list[bytes]] = {}
@@ -161,16 +161,16 @@ class FileCopy:
     def _direct_rows(
         self, resolved: _Resolved, candidates: NDArray[np.bool_]
     ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-        """Rows that go straight into their month, and rows that may repeat the key of one that did."""
+        """Rows that go straight into their month, and rows whose key may stand on another line: of those in a direct
+        month only the rows of later chunks, which is all that `DirectMonths` asks for.
+        """
         chunk = resolved.chunk
-        if self._months is None or self._seen is None or chunk.months is None:
-            return np.zeros(len(candidates), dtype=np.bool_), np.zeros(len(candidates), dtype=np.bool_)
-        is_open = self._months.are_direct(chunk.months)
-        if not is_open.any():
-            return is_open, is_open
         key = [_key_column(chunk, resolved.positions, name) for name in self._table.natural_key]
         before, within = self._seen.add(key)
-        return candidates & is_open & ~before & ~within, before
+        if self._months is None or chunk.months is None:
+            return np.zeros(len(candidates), dtype=np.bool_), before | within
+        is_open = self._months.are_direct(chunk.months)
+        return candidates & is_open & ~before & ~within, before | within & ~is_open
 
     def _encode_direct(
         self, resolved: _Resolved, columns: list[CopyColumn], rows: NDArray[np.intp]

@@ -177,6 +177,8 @@ class LoadSession:
         rejects: list[RejectedRow] = []
         if copied.n_without_moment < copied.n_staged:
             source = plan.staged(with_moment=True)
+            if not are_new:
+                await self._drop_unchanged(plan)
             more_inserted, updated = await self._merge(plan, source, file_name, rejects, are_new=are_new)
             inserted += more_inserted
         if copied.n_without_moment:
@@ -185,6 +187,13 @@ class LoadSession:
             inserted, updated = inserted + more_inserted, updated + more_updated
             await self._connection.execute(self._queries["drop_assigned"])
         return inserted, updated, rejects
+
+    async def _drop_unchanged(self, plan: MergePlan) -> None:
+        await self._connection.execute(plan.compose("find_repeated"))
+        cursor = await self._connection.execute(plan.compose("drop_unchanged"))
+        await self._connection.execute(self._queries["drop_repeated"])
+        if cursor.rowcount:
+            await self._connection.execute(self._queries["analyze_stage"])
 
     async def _assign_moments(self, plan: MergePlan, file_name: str, rejects: list[RejectedRow]) -> None:
         moments = {"now": self._clock.now(), "zone": self._zone}

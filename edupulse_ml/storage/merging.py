@@ -86,6 +86,10 @@ class MergePlan:
             latest_values=_names(self.values, of="latest"),
             same_key_several=_equal(self.key, "several", "incoming"),
             same_key_stored=_equal(self.key, "incoming", "stored"),
+            same_key_staged=_equal(self.key, "stage", "stored"),
+            staged_key=_names(self.key, of="stage"),
+            staged_values=_names(self.values, of="stage"),
+            stored_values=_names(self.values, of="stored"),
             same_key_repeated=_equal(self.key, "stored", "repeated"),
             same_key_latest=_equal(self.key, "latest", "incoming"),
             same_version=_equal(dict.fromkeys((*self.key, *self._date)), "stored", "outcome"),
@@ -156,7 +160,7 @@ def stage_columns(table: Table) -> tuple[str, ...]:
 
 def create_stage(table: Table) -> sql.Composed:
     """The temporary table that holds a file; of a dated table with keys in place of identifiers, and with a column
-    that says which rows may repeat the key of a row in a month of its own (`DirectMonths`).
+    that says whose key may stand on another line.
     """
     kinds = {column.name: column.kind for column in table.columns}
     is_dated = table.name in PLANS

@@ -46,6 +46,14 @@ SELECT NOT EXISTS (
     CROSS JOIN LATERAL (SELECT FROM {table} AS stored WHERE stored.student_key = student.student_key LIMIT 1) AS found
 );
 
+-- name: drop_unchanged
+-- Rows that are stored as they are need no comparison with other versions, unless other lines have their key. NOT IN
+-- is hashed whatever the planner expects; as a join it went through all repeated keys per row.
+DELETE FROM stage USING {table} AS stored
+WHERE {bound} AND {same_key_staged} AND stage.recorded_at = stored.recorded_at
+    AND ({staged_values}) IS NOT DISTINCT FROM ({stored_values})
+    AND ({staged_key}) NOT IN (SELECT {key} FROM repeated);
+
 -- name: several_versions
 -- Keys that stand in the source more than once.
 CREATE TEMP TABLE several ON COMMIT DROP AS
@@ -204,7 +212,7 @@ SELECT ensure_partitions(%(table)s, month, month) FROM unnest(%(months)s::date[]
 SELECT begin_month(%(table)s, %(month)s);
 
 -- name: find_repeated
--- Keys of staged rows that an earlier chunk of the file may have put into a month.
+-- Keys that may stand on several lines of the file.
 CREATE TEMP TABLE repeated ON COMMIT DROP AS SELECT DISTINCT {key} FROM stage WHERE is_repeated;
 
 -- name: take_back
