@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +19,7 @@ from tests.benchmarks.district import SEED
 from tests.benchmarks.load_generator import LoadPlan, LoadResult, encode
 from tests.benchmarks.measuring import watched
 from tests.benchmarks.servers import Server, plain_app, serve_graph
-from tests.benchmarks.serving_home import COMPUTED_DAY, STORED_DAY, ServingHome, prepare
+from tests.benchmarks.serving_home import COMPUTED_DAY, STORED_DAY, STORED_DAYS, ServingHome, prepare
 from tests.benchmarks.setting import BenchSetting
 
 CONNECTIONS: Final = (32, 128)
@@ -30,16 +31,16 @@ _MANY: Final = "/api/v1/predict/batch"
 _NOTES: Final = (
     "Closed loop from one process on the same cores; all contenders use one PostgreSQL and one Redis.",
     "A prediction row and an audit row are durable before each answer leaves (synchronous_commit is on).",
-    "Redis is emptied before each round, except where cached predictions are asked for; no student is asked for twice.",
+    "Redis is emptied before each round, except where cached predictions are asked for; no question is asked twice.",
     "CPU: server processes, PostgreSQL and Redis. Memory: the same, shared pages counted once.",
 )
 
 
 @dataclass(frozen=True)
 class Question:
-    """What a round asks. `day` is `as_of`, `per_request` students per request (1: the route for one student)."""
+    """What a round asks: every student as of each of `days`, `per_request` students at a time (1: the route for one)."""
 
-    day: str
+    days: Sequence[date]
     reasons: bool = False
     per_request: int = 1
     cached: bool = False
@@ -49,29 +50,32 @@ class Question:
         return _SINGLE if self.per_request == 1 else _MANY
 
     def bodies(self, students: Sequence[str]) -> list[str]:
-        """The requests' bodies, each student in one of them."""
-        common = {"as_of": self.day, "include_reasons": self.reasons}
-        if self.per_request == 1:
-            return [json.dumps({"student_id": student, **common}) for student in students]
-        starts = range(0, len(students), self.per_request)
-        groups = [list(students[at : at + self.per_request]) for at in starts]
-        return [json.dumps({"student_ids": group, **common}) for group in groups if len(group) == self.per_request]
+        """The requests' bodies; each student is in one of them per day."""
+        groups = [students[at : at + self.per_request] for at in range(0, len(students), self.per_request)]
+        whole = [group for group in groups if len(group) == self.per_request]
+        return [self._body(group, day) for day in self.days for group in whole]
+
+    def _body(self, group: Sequence[str], day: date) -> str:
+        whom = {"student_id": group[0]} if self.per_request == 1 else {"student_ids": list(group)}
+        return json.dumps({**whom, "as_of": day.isoformat(), "include_reasons": self.reasons})
 
 
 def cases(setting: BenchSetting) -> Generator[Case]:
     """Throughput by where features come from and by connections; then latency without load."""
     home = prepare(setting, students=setting.size(10_000, small=150))
     seconds = 6.0 if not setting.small else 0.3
-    stored, computed = STORED_DAY.isoformat(), COMPUTED_DAY.isoformat()
+    one_day, computed = (STORED_DAY,), (COMPUTED_DAY,)
     with ExitStack() as stack:
         arena = _Arena(home, _start(setting, home, stack), seconds, warm_up=not setting.small)
         for connections in CONNECTIONS[:1] if setting.small else CONNECTIONS:
-            yield arena.case("cached predictions", Question(stored, cached=True), connections)
-            yield arena.case("stored features", Question(stored), connections)
+            yield arena.case("cached predictions", Question(one_day, cached=True), connections)
+            yield arena.case("stored features", Question(STORED_DAYS), connections)
             yield arena.case("features computed from events", Question(computed), connections)
-            yield arena.case(f"batches of {BATCH}, stored features", Question(stored, per_request=BATCH), connections)
-        yield arena.unloaded("without reasons", Question(stored), requests=setting.size(300, small=5))
-        yield arena.unloaded("with reasons", Question(stored, reasons=True), requests=setting.size(100, small=3))
+            yield arena.case(
+                f"batches of {BATCH}, stored features", Question(STORED_DAYS, per_request=BATCH), connections
+            )
+        yield arena.unloaded("without reasons", Question(one_day), requests=setting.size(300, small=5))
+        yield arena.unloaded("with reasons", Question(one_day, reasons=True), requests=setting.size(100, small=3))
 
 
 def _start(setting: BenchSetting, home: ServingHome, stack: ExitStack) -> Sequence[Server]:

@@ -4,9 +4,7 @@ Exact under late and corrected records, as ours are. A fact counts in a window f
 its amount is added at the first and taken back at the last, and a running sum gives every row at once.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +13,7 @@ import pandas as pd
 from edupulse_ml.core.records import RecordSet
 from edupulse_ml.core.tables import ATTENDANCE_STATUSES
 from features.options import FOUR_POINT_SCALE
+from tests.benchmarks.pandas_steps import Facts, Steps, enrolled_days, event_frame
 
 SUBSET: Final = (
     "absence_rate_wk",
@@ -42,14 +41,12 @@ SUBSET: Final = (
 """What the rivals compute: the features that joins, sums and windows express well. Ours computes all 42."""
 
 _ABSENT: Final = ("absent_excused", "absent_unexcused", "suspended_out")
-_PRE_BREAK_WEEKDAYS: Final = 2
-_EPOCH: Final = np.datetime64("1970-01-01", "D")
 
 
 def pandas_features(records: RecordSet, *, through_week: int) -> pd.DataFrame:
     """The subset, one row per student and week, indexed by student and week."""
-    days = _enrolled_days(records, through_week)
-    steps = _Steps(days)
+    days = enrolled_days(records, through_week)
+    steps = Steps(days)
     columns = {
         **_attendance(records, days, steps),
         **_course_work(records, steps),
@@ -60,144 +57,14 @@ def pandas_features(records: RecordSet, *, through_week: int) -> pd.DataFrame:
     return pd.DataFrame({name: np.asarray(columns[name]) for name in SUBSET}, index=index)
 
 
-def _frame(events: Any) -> pd.DataFrame:
-    return pd.DataFrame({f.name: getattr(events, f.name) for f in fields(events)})
-
-
-def _monday(day: pd.Series) -> pd.Series:
-    wide = day.astype("int64")
-    return wide - (wide + 3) % 7
-
-
-def _school_days(records: RecordSet) -> pd.DataFrame:
-    calendars = records.calendars
-    school, column = np.nonzero(calendars.is_instructional)
-    days = pd.DataFrame(
-        {
-            "school": school,
-            "day": calendars.first_day + column,
-            "year": calendars.school_year[school, column],
-            "reported": calendars.discipline_reported[school, column],
-        }
-    )
-    following = days.groupby("school")["day"].shift(-1)
-    date = _EPOCH + days["day"].to_numpy()
-    free = np.busday_count(date + 1, _EPOCH + following.fillna(days["day"] + 9).to_numpy().astype("int64"))
-    weekday = (days["day"] + 3) % 7
-    days["special"] = weekday.isin([0, 4]) | (free >= _PRE_BREAK_WEEKDAYS)
-    days["week"] = _monday(days["day"])
-    return days
-
-
-def _enrolled_days(records: RecordSet, through_week: int) -> pd.DataFrame:
-    """One row per student and day of school, with the enrolment that the day belongs to, as known when its week closed."""
-    enrollments = _frame(records.enrollments)
-    days = enrollments.merge(_school_days(records).query("week <= @through_week"), on="school")
-    known = (_monday(days["known_day"]) <= days["week"]) & (_monday(days["superseded_day"]) > days["week"])
-    days = days[known & (days["entry_day"] <= days["day"]) & (days["day"] < days["exit_day"])]
-    order = ["student", "day", "entry_day", "known_day", "school", "grade_level", "exit_day"]
-    return days.sort_values(order).drop_duplicates(["student", "day"], keep="last")
-
-
-class _Steps:
-    """Student-weeks in order, and where things lie among them. The row after a student's last stands for never."""
-
-    def __init__(self, days: pd.DataFrame) -> None:
-        grouped = days.groupby(["student", "week"], sort=True)
-        frame = grouped.agg(
-            n_days=("day", "size"),
-            n_special=("special", "sum"),
-            reported=("reported", "any"),
-            school=("school", "last"),
-            year=("year", "last"),
-        ).reset_index()
-        frame["year"] = frame.groupby("student")["year"].cummax()
-        run = frame.groupby(["student", "year"])
-        frame["into_year"] = run.cumcount()
-        frame["year_start"] = np.arange(len(frame)) - frame["into_year"]
-        frame["year_stop"] = frame["year_start"] + run["week"].transform("size")
-        self.frame = frame
-        self._key = self._of(frame["student"], frame["week"])
-        self._end = frame.groupby("student").size().cumsum()
-        self._first_week = frame.groupby("student")["week"].first()
-        days["row"] = self.row_at(days["student"], days["day"])
-
-    def __len__(self) -> int:
-        return len(self.frame)
-
-    @staticmethod
-    def _of(student: pd.Series, week: pd.Series) -> np.ndarray:
-        return student.to_numpy().astype("int64") * 2**32 + week.to_numpy().astype("int64")
-
-    def end(self, student: pd.Series) -> np.ndarray:
-        return self._end.reindex(student).to_numpy()
-
-    def row_at(self, student: pd.Series, day: pd.Series) -> np.ndarray:
-        """The student's first row whose week is the week of `day` or later."""
-        return np.searchsorted(self._key, self._of(student, _monday(day)))
-
-    def begins_before(self, student: pd.Series, day: pd.Series) -> np.ndarray:
-        return day.to_numpy() >= self._first_week.reindex(student).to_numpy()
-
-    @cached_property
-    def prior_year_rows(self) -> pd.DataFrame:
-        """Per (student, year): the rows of the school year that follows it."""
-        runs = self.frame.groupby(["student", "year"]).agg(start=("year_start", "first"), stop=("year_stop", "first"))
-        following = runs.reset_index()
-        following["year"] -= 1
-        return following.rename(columns={"start": "next_start", "stop": "next_stop"})
-
-    def versions(self, events: pd.DataFrame) -> pd.DataFrame:
-        """`events` of students with steps, with the rows between which each version is known."""
-        events = events[events["student"].isin(self._end.index)].copy()
-        events["known"] = self.row_at(events["student"], events["known_day"])
-        events["stop"] = self.row_at(events["student"], events["superseded_day"])
-        return events
-
-
-@dataclass(frozen=True)
-class _Facts:
-    """Amounts of facts about step `row`, each counting from row `start` to before row `stop`."""
-
-    steps: _Steps
-    row: np.ndarray
-    start: np.ndarray
-    stop: np.ndarray
-
-    def window(self, amounts: Mapping[str, Any], first_lag: int, last_lag: int) -> pd.DataFrame:
-        """Per row, the sums over the steps `first_lag` to `last_lag` before it, inside the school year."""
-        year_stop = self.steps.frame["year_stop"].to_numpy()[self.row]
-        start = np.maximum(self.start, self.row + first_lag)
-        return self.between(amounts, start, np.minimum(np.minimum(self.row + last_lag + 1, self.stop), year_stop))
-
-    def year_to_date(self, amounts: Mapping[str, Any]) -> pd.DataFrame:
-        year_stop = self.steps.frame["year_stop"].to_numpy()[self.row]
-        return self.between(amounts, self.start, np.minimum(self.stop, year_stop))
-
-    def prior_year(self, amounts: Mapping[str, Any]) -> pd.DataFrame:
-        where = self.steps.frame[["student", "year"]].iloc[self.row].reset_index(drop=True)
-        found = where.merge(self.steps.prior_year_rows, on=["student", "year"], how="left")
-        has = found["next_start"].notna().to_numpy()
-        start = np.maximum(self.start, found["next_start"].fillna(0).to_numpy().astype("int64"))
-        stop = np.where(has, np.minimum(self.stop, found["next_stop"].fillna(0).to_numpy().astype("int64")), 0)
-        return self.between(amounts, start, stop)
-
-    def between(self, amounts: Mapping[str, Any], start: np.ndarray, stop: np.ndarray) -> pd.DataFrame:
-        counts = start < stop
-        added = pd.DataFrame({name: np.asarray(values)[counts] for name, values in amounts.items()}).astype("float64")
-        change = pd.concat([added, -added], ignore_index=True)
-        at = np.concatenate([start[counts], stop[counts]])
-        return change.groupby(at).sum().reindex(range(len(self.steps)), fill_value=0.0).cumsum()
-
-
 def _share(amount: Any, of: Any, *, where: Any = True) -> np.ndarray:
     amount, of = np.asarray(amount, dtype=float), np.asarray(of, dtype=float)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(where & (of > 0.5e-6), amount / of, np.nan)
 
 
-def _attendance(records: RecordSet, days: pd.DataFrame, steps: _Steps) -> dict[str, Any]:
-    events = steps.versions(_frame(records.attendance)).merge(
+def _attendance(records: RecordSet, days: pd.DataFrame, steps: Steps) -> dict[str, Any]:
+    events = steps.versions(event_frame(records.attendance)).merge(
         days[["student", "day", "row", "special"]], on=["student", "day"]
     )
     events["start"] = np.maximum(events["row"], events["known"])
@@ -206,11 +73,11 @@ def _attendance(records: RecordSet, days: pd.DataFrame, steps: _Steps) -> dict[s
     is_absent = status.isin(_ABSENT)
     absence = np.where(is_absent, events["fraction_absent"].fillna(1.0).round(3).astype("float64"), 0.0)
     by_period = ~is_absent & (events["periods_scheduled"] > 0) & events["periods_absent"].notna()
-    facts = _Facts(steps, *(events[name].to_numpy() for name in ("row", "start", "stop")))
+    facts = Facts(steps, *(events[name].to_numpy() for name in ("row", "start", "stop")))
     absent, unexcused = {"absent": absence}, {"unexcused": absence * (status == "absent_unexcused").to_numpy()}
     first_known = events.groupby("row")["start"].min()
     student = steps.frame["student"].iloc[first_known.index]
-    taken = _Facts(steps, first_known.index.to_numpy(), first_known.to_numpy(), steps.end(student))
+    taken = Facts(steps, first_known.index.to_numpy(), first_known.to_numpy(), steps.end(student))
     taken_days = {"days": steps.frame["n_days"].to_numpy()[first_known.index]}
     four = facts.window(
         {
@@ -267,8 +134,8 @@ def _attendance_columns(
     }
 
 
-def _course_work(records: RecordSet, steps: _Steps) -> dict[str, Any]:
-    items = steps.versions(_frame(records.grades))
+def _course_work(records: RecordSet, steps: Steps) -> dict[str, Any]:
+    items = steps.versions(event_frame(records.grades))
     end = steps.end(items["student"])
     items["submitted"] = steps.row_at(items["student"], items["submitted_day"])
     items["posted"] = np.where(items["score_pct"].notna(), steps.row_at(items["student"], items["posted_day"]), end)
@@ -281,10 +148,10 @@ def _course_work(records: RecordSet, steps: _Steps) -> dict[str, Any]:
     start = np.maximum(row, due["known"].to_numpy())
     stop = due["stop"].to_numpy()
     one = np.ones(len(due))
-    items_due = _Facts(steps, row, start, stop).window({"n": one}, 0, 3)["n"]
-    missing = _Facts(steps, row, start, np.minimum(stop, handed_in[due.index])).window({"n": one}, 0, 3)["n"]
+    items_due = Facts(steps, row, start, stop).window({"n": one}, 0, 3)["n"]
+    missing = Facts(steps, row, start, np.minimum(stop, handed_in[due.index])).window({"n": one}, 0, 3)["n"]
     late = due["submitted_day"] > due["due_day"]
-    submitted = _Facts(steps, row, np.maximum(start, due["submitted"].to_numpy()), stop).window(
+    submitted = Facts(steps, row, np.maximum(start, due["submitted"].to_numpy()), stop).window(
         {"n": one, "late": late}, 0, 3
     )
     return {
@@ -294,7 +161,7 @@ def _course_work(records: RecordSet, steps: _Steps) -> dict[str, Any]:
     }
 
 
-def _score_deviation(items: pd.DataFrame, steps: _Steps) -> np.ndarray:
+def _score_deviation(items: pd.DataFrame, steps: Steps) -> np.ndarray:
     inside = steps.begins_before(items["student"], items["posted_day"]) & (
         items["posted"].to_numpy() < steps.end(items["student"])
     )
@@ -303,20 +170,20 @@ def _score_deviation(items: pd.DataFrame, steps: _Steps) -> np.ndarray:
     start = np.maximum(row, scored["known"].to_numpy())
     start = np.where(scored["score_pct"] > 0, start, np.maximum(start, scored["submitted"].to_numpy()))
     score = scored["score_pct"].astype("float64")
-    sums = _Facts(steps, row, start, scored["stop"].to_numpy()).window(
+    sums = Facts(steps, row, start, scored["stop"].to_numpy()).window(
         {"n": np.ones(len(scored)), "sum": score, "square": score**2}, 0, 7
     )
     variance = _share(sums["square"], sums["n"]) - _share(sums["sum"], sums["n"]) ** 2
     return np.where(sums["n"] >= 4, np.sqrt(np.maximum(variance, 0.0)), np.nan)
 
 
-def _transcript(records: RecordSet, steps: _Steps) -> dict[str, Any]:
-    results = steps.versions(_frame(records.transcript))
+def _transcript(records: RecordSet, steps: Steps) -> dict[str, Any]:
+    results = steps.versions(event_frame(records.transcript))
     results = results[results["final_pct"].notna() & (results["credits_attempted"] > 0)]
     start = np.maximum(results["known"].to_numpy(), steps.row_at(results["student"], results["posted_day"]))
     points = _grade_points(results["final_pct"])
     credit = results["credits_attempted"].astype("float64")
-    facts = _Facts(steps, start, start, results["stop"].to_numpy())
+    facts = Facts(steps, start, start, results["stop"].to_numpy())
     sums = facts.between({"points": points * credit, "credit": credit}, facts.start, facts.stop)
     return {"gpa_cumulative": _share(sums["points"], sums["credit"])}
 
@@ -327,13 +194,13 @@ def _grade_points(percent: pd.Series) -> np.ndarray:
     return points[np.searchsorted(lines, percent.astype("float64").round(3), side="right")]
 
 
-def _discipline(records: RecordSet, steps: _Steps) -> dict[str, Any]:
-    incidents = steps.versions(_frame(records.discipline))
+def _discipline(records: RecordSet, steps: Steps) -> dict[str, Any]:
+    incidents = steps.versions(event_frame(records.discipline))
     incidents = incidents[steps.begins_before(incidents["student"], incidents["day"])]
     row = steps.row_at(incidents["student"], incidents["day"])
     keep = row < steps.end(incidents["student"])
     incidents, row = incidents[keep], row[keep]
-    facts = _Facts(steps, row, np.maximum(row, incidents["known"].to_numpy()), incidents["stop"].to_numpy())
+    facts = Facts(steps, row, np.maximum(row, incidents["known"].to_numpy()), incidents["stop"].to_numpy())
     one = np.ones(len(incidents))
     eight = facts.window({"n": one, "major": incidents["is_major"]}, 0, 7)
     year = facts.year_to_date({"n": one, "objective": incidents["is_objective"]})

@@ -14,12 +14,14 @@ from array import array
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import cast
+from typing import Final, cast
 
 import numpy as np
 import uvloop
 
-_LENGTH = b"content-length:"
+_LENGTH: Final = b"content-length:"
+_PAUSE_S: Final = 0.05
+"""Before a refused connection is tried again."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,9 @@ class _Connection(asyncio.Protocol):
         self._status = 0
         self._sent_at = 0.0
         self._transport: asyncio.Transport | None = None
-        self.under_way = False
+        self._under_way = False
+        self.finished = False
+        """There was nothing left to ask."""
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -115,7 +119,7 @@ class _Connection(asyncio.Protocol):
         if request is None or self._transport is None:
             self._end()
             return
-        self.under_way = True
+        self._under_way = True
         self._sent_at = time.perf_counter()
         self._transport.write(request)
 
@@ -130,11 +134,11 @@ class _Connection(asyncio.Protocol):
         self._load.last_answer = now
         if self._status == 200:
             self._load.latencies.append(now - self._sent_at)
-        self._received, self._awaited, self.under_way = b"", -1, False
+        self._received, self._awaited, self._under_way = b"", -1, False
         self.start()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self.under_way:
+        if self._under_way:
             self._load.lost += 1
         if not self.done.done():
             self.done.set_result(None)
@@ -154,20 +158,22 @@ class _Connection(asyncio.Protocol):
         return True
 
     def _end(self) -> None:
+        self.finished = True
         if self._transport is not None:
             self._transport.close()
         if not self.done.done():
             self.done.set_result(None)
 
 
-async def _run(plan: LoadPlan) -> LoadResult:
+async def run_load(plan: LoadPlan) -> LoadResult:
+    """Send what the plan says, and count what comes back."""
     load = _Load(plan)
     loop = asyncio.get_running_loop()
     connections: list[_Connection] = []
     for _ in range(plan.connections):
         _, connection = await loop.create_connection(lambda: _Connection(load), plan.host, plan.port)
         connections.append(connection)
-    gc.disable()
+    gc.collect()
     used = _cpu_seconds()
     started = time.perf_counter()
     load.deadline = started + plan.seconds
@@ -185,15 +191,15 @@ async def _run(plan: LoadPlan) -> LoadResult:
 
 
 async def _lasting(connection: _Connection, load: _Load, plan: LoadPlan) -> None:
-    """Replace the connection whenever the server closes it, as long as there is something to ask."""
+    """Replace the connection whenever the server closes it, as long as there is time."""
     loop = asyncio.get_running_loop()
     await connection.done
-    while time.perf_counter() < load.deadline and load.lost and connection.under_way:
+    while not connection.finished and time.perf_counter() < load.deadline:
         try:
             _, connection = await loop.create_connection(lambda: _Connection(load), plan.host, plan.port)
         except OSError:
             load.lost += 1
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(_PAUSE_S)
             continue
         connection.start()
         await connection.done
@@ -219,7 +225,8 @@ def encode(plan: LoadPlan) -> str:
 def main() -> None:
     """Read a plan from standard input, write the result to standard output."""
     plan = LoadPlan(**json.load(sys.stdin))
-    sys.stdout.write(json.dumps(asdict(uvloop.run(_run(plan)))))
+    gc.disable()
+    sys.stdout.write(json.dumps(asdict(uvloop.run(run_load(plan)))))
 
 
 if __name__ == "__main__":

@@ -32,6 +32,8 @@ from tests.benchmarks.setting import BenchSetting
 
 STORED_DAY: Final = date(FIRST_YEAR + 1, 4, 9)
 """A Wednesday. Features are stored through the week before it."""
+STORED_DAYS: Final = tuple(STORED_DAY + timedelta(days=days) for days in range(-2, 3))
+"""Monday to Friday: answers as of these days differ, and are all made of the same stored week."""
 COMPUTED_DAY: Final = STORED_DAY + timedelta(days=7)
 """The last week closed by this day is not stored: features as of this day are computed from events."""
 MODELS: Final = 2
