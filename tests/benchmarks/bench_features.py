@@ -9,7 +9,7 @@ from edupulse_ml.core.sequences import PAD
 from features.compute import DEFAULT_OPTIONS, compute_features
 from jobs.stack.embedded import ensure_embedded
 from tests.benchmarks.contenders import Case, Contender, Figures
-from tests.benchmarks.district import LAST_WEEK, canonical_records, one_year
+from tests.benchmarks.district import LAST_WEEK, canonical_records, one_year, repeated
 from tests.benchmarks.features_pandas import SUBSET, pandas_features
 from tests.benchmarks.features_postgres import PostgresFeatures
 from tests.benchmarks.measuring import cpu_seconds, stopwatch
@@ -21,6 +21,8 @@ _FULL_SIZES: Final = (1, 10, 100, 1_000, 10_000, 100_000)
 _SMALL_SIZES: Final = (1, 60)
 _ORACLE_AT_MOST: Final = 10
 _RIVALS_AT_MOST: Final = 10_000
+_GENERATED_AT_MOST: Final = 10_000
+"""Larger districts are this one, several times over."""
 _NOTES: Final = (
     f"EduPulse and the oracle compute all 42 features, pandas and SQL these {len(SUBSET)}: {', '.join(SUBSET)}.",
     "Per core: CPU seconds of the process and, for SQL, of the server. Records are in memory, or in warm tables.",
@@ -30,7 +32,8 @@ _NOTES: Final = (
 def cases(setting: BenchSetting) -> Generator[Case]:
     """One case per number of students; each batch is repeated until it takes a measurable time."""
     sizes = _SMALL_SIZES if setting.small else _FULL_SIZES
-    records = canonical_records(one_year(max(60, sizes[-1]))).records
+    district = canonical_records(one_year(min(_GENERATED_AT_MOST, sizes[-1]))).records
+    records = repeated(district, times=-(-sizes[-1] // district.n_students))
     with ExitStack() as stack:
         rivals = records.select(range(min(_RIVALS_AT_MOST, sizes[-1])))
         admin_url = ensure_embedded(setting.settings()).database_admin_url

@@ -2,13 +2,23 @@
 
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from datetime import date
-from typing import Final
+from typing import Final, TypeVar
 from zoneinfo import ZoneInfo
 
+import numpy as np
 import pyarrow as pa
 
 from edupulse_ml.connectors.memory import CanonicalRecords, records_from_tables
+from edupulse_ml.core.records import (
+    AttendanceEvents,
+    DisciplineEvents,
+    EnrollmentEvents,
+    GradeEvents,
+    RecordSet,
+    TranscriptEvents,
+)
 from edupulse_ml.core.weeks import day_number
 from edupulse_ml.simulation.records import simulate
 from edupulse_ml.simulation.settings import DistrictPlan
@@ -36,3 +46,26 @@ def canonical_tables(plan: DistrictPlan) -> Mapping[str, pa.Table]:
 def canonical_records(plan: DistrictPlan) -> CanonicalRecords:
     """The records of a plan as the store would read them back."""
     return records_from_tables(canonical_tables(plan), zone=ZONE)
+
+
+_Events = TypeVar("_Events", AttendanceEvents, GradeEvents, TranscriptEvents, DisciplineEvents, EnrollmentEvents)
+
+
+def repeated(records: RecordSet, *, times: int) -> RecordSet:
+    """The students of `records` so many times over, as different students of the same schools."""
+
+    def again(events: _Events) -> _Events:
+        columns = {f.name: np.tile(getattr(events, f.name), times) for f in fields(events)}
+        shift = np.repeat(np.arange(times, dtype=np.int32) * records.n_students, len(events.student))
+        return replace(events, **{**columns, "student": columns["student"] + shift})
+
+    return RecordSet(
+        n_students=records.n_students * times,
+        birth_day=np.tile(records.birth_day, times),
+        attendance=again(records.attendance),
+        grades=again(records.grades),
+        transcript=again(records.transcript),
+        discipline=again(records.discipline),
+        enrollments=again(records.enrollments),
+        calendars=records.calendars,
+    )

@@ -24,7 +24,7 @@ _SESSION: Final = (
     "SET work_mem = '1GB'",
     "SET max_parallel_workers_per_gather = 0",  # per core, as ours
     "SET enable_nestloop = off",  # the planner takes each WITH part for small and would join row by row
-    "SET statement_timeout = '60s'",
+    "SET statement_timeout = '600s'",
 )
 
 

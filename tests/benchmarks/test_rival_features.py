@@ -10,7 +10,7 @@ from edupulse_ml.core.records import RecordSet
 from edupulse_ml.core.sequences import PAD, FeatureBlock
 from edupulse_ml.simulation.settings import DistrictPlan
 from features.compute import compute_features
-from tests.benchmarks.district import FIRST_YEAR, LAST_WEEK, canonical_records
+from tests.benchmarks.district import FIRST_YEAR, LAST_WEEK, canonical_records, repeated
 from tests.benchmarks.features_pandas import SUBSET, pandas_features
 from tests.benchmarks.features_postgres import PostgresFeatures
 from tests.fakes.servers import PostgresFixture
@@ -65,3 +65,9 @@ def test_sql_computes_the_same(database: PostgresFeatures, records: RecordSet, e
 
 def test_sql_takes_the_first_students_only(database: PostgresFeatures, expected: FeatureBlock) -> None:
     assert database.count(7, through_week=LAST_WEEK) == expected.n_steps[:7].sum()
+
+
+def test_a_repeated_district_has_the_same_students_again(records: RecordSet, expected: FeatureBlock) -> None:
+    found = compute_features(repeated(records, times=2), through_week=LAST_WEEK)
+    assert found.n_students == 2 * records.n_students
+    np.testing.assert_array_equal(found.values, np.concatenate([expected.values, expected.values]))
