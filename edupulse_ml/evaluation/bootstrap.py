@@ -4,7 +4,7 @@ Legend: B rows in falling order of score, C students (clusters), R replicates, E
 scores that hold an event. Replicates stand in the last axis, so that each running sum is one pass over memory.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -126,6 +126,19 @@ class WeightedRanking:
                 rows += [found / places, np.where(events > 0, found / events, np.nan)]
             rows.append(self.squared_error @ weight_CR / total)
         return np.stack(rows)
+
+    def auc(self, weight_CR: NDArray[np.float32]) -> Float64:
+        """[R] ROC-AUC with these weights of the students; NaN where one class only is drawn."""
+        weight_BR = weight_CR[self.cluster]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self._ranking(_running_sum(weight_BR), _running_sum(weight_BR[self.event_row]))[0]
+
+    def events_in_top(self, weight_CR: NDArray[np.float32], *, places: Sequence[float]) -> Float64:
+        """[len(places), R] expected events among the first so many draws (places may be fractions), ties shared out."""
+        weight_BR = weight_CR[self.cluster]
+        drawn, caught = _running_sum(weight_BR), _running_sum(weight_BR[self.event_row])
+        total = drawn[-1].astype(np.float64)
+        return np.stack([self._events_in_top(drawn, caught, np.minimum(n, total)) for n in places])
 
     def _ranking(self, drawn: NDArray[np.float32], caught: NDArray[np.float32]) -> tuple[Float64, Float64]:
         """AUC and average precision [R]; groups without an event add nothing to either."""

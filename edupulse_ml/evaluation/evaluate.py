@@ -1,37 +1,26 @@
 """Measures models beside each other on the same rows, per task and landmark, with paired intervals."""
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_curve
 
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.outcomes import LABEL_UNKNOWN, Outcomes, Task
-from edupulse_ml.evaluation.bootstrap import BOOTSTRAPPED, bootstrap_metrics, percentile_interval
+from edupulse_ml.evaluation.counselor_slots import SLOTS
+from edupulse_ml.evaluation.fairness import Fairness
+from edupulse_ml.evaluation.figures import POOLED
 from edupulse_ml.evaluation.labels import evaluation_labels
+from edupulse_ml.evaluation.landmark_results import Examples, TaskPart, measure_part
 from edupulse_ml.evaluation.lead_time import lead_time
-from edupulse_ml.evaluation.metrics import ECE_BINS, NO_EVENT, Float64, Labels, calibration_curve, measure
-from edupulse_ml.evaluation.report import (
-    MIN_STUDENTS,
-    POOLED,
-    TOO_FEW,
-    CalibrationCurve,
-    EvaluationReport,
-    Figure,
-    GroupResult,
-    ModelLeadTime,
-    PairedDifference,
-    PrecisionRecallCurve,
-    ReportContext,
-    TaskInWords,
-)
+from edupulse_ml.evaluation.metrics import Float64, Labels
+from edupulse_ml.evaluation.report import EvaluationReport, ModelLeadTime, ReportContext, TaskInWords
+from edupulse_ml.evaluation.stability import Stability, WeeklyLists, list_stability
+from edupulse_ml.evaluation.task_figures import TaskFigures, TaskOptions, TaskRows, measure_task
 
 Int32 = NDArray[np.int32]
-
-_CURVE_POINTS = 100
 
 Predictions = Mapping[str, Mapping[str, Float64]]
 """Model -> task name -> probability [B]."""
@@ -41,17 +30,22 @@ Predictions = Mapping[str, Mapping[str, Float64]]
 class EvaluationRows:
     """Student-weeks to judge on, B of them. `student` names the cluster that is resampled (a person, if a person can
     be several students), `outcomes` has one entry per row, `landmark` groups the rows, e.g. "day 28" or "2024-01".
+
+    `groups` holds each row's value of every audit attribute, None where there is none. `strategies` are rules that only
+    the decision curve compares: name -> task -> score (0 and 1 for a rule that flags or does not).
     """
 
     student: Int32
     cutoff_day: Int32
     outcomes: Outcomes
     landmark: Sequence[str]
+    groups: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    strategies: Predictions = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class WeeklyScores:
-    """Scores of all weeks, for the lead time: one row per student and week, `outcomes` with one entry per row."""
+    """Scores of all weeks, for lead time and stability: one row per student and week, `outcomes` with one entry per row."""
 
     task: str
     student: Int32
@@ -63,13 +57,16 @@ class WeeklyScores:
 @dataclass(frozen=True)
 class EvaluationOptions:
     """`shortest_follow_up_days`: see `labels.evaluation_labels`. `capacity_share` is the share of students that can be
-    flagged each week, for the lead time.
+    flagged each week, for lead time, stability and fairness. `slots` are how many students the district can see at a
+    landmark, `judged_share` is the part of its students that is judged.
     """
 
     replicates: int = 1000
     seed: int = 0
     shortest_follow_up_days: int | None = None
     capacity_share: float = 0.10
+    slots: tuple[int, ...] = SLOTS
+    judged_share: float = 1.0
 
 
 def evaluate_models(
@@ -90,22 +87,28 @@ def evaluate_models(
     _require_predictions(predictions, rows, tasks, context)
     landmark = np.asarray(rows.landmark)
     landmarks = _landmarks_by_date(landmark, rows.cutoff_day)
-    parts: list[_TaskPart] = []
-    for task in tasks:
+    parts: list[TaskPart] = []
+    figures: list[TaskFigures] = []
+    in_words = tuple(_in_words(task, chosen) for task in tasks)
+    for task, words in zip(tasks, in_words, strict=True):
         label = evaluation_labels(
             rows.outcomes,
             cutoff_day=rows.cutoff_day,
             task=task,
             shortest_follow_up_days=chosen.shortest_follow_up_days,
         )
+        known = label != LABEL_UNKNOWN
         for name in (POOLED, *landmarks):
-            keep = (label != LABEL_UNKNOWN) & ((landmark == name) | (name == POOLED))
-            scores = {model: np.asarray(by_task[task.name], np.float64)[keep] for model, by_task in predictions.items()}
-            examples = _Examples(task.name, name, label[keep], scores, rows.student[keep])
-            parts.append(_measure_part(examples, context.champion, chosen))
+            keep = known & ((landmark == name) | (name == POOLED))
+            examples = Examples(task.name, name, label[keep], _of_task(predictions, task, keep), rows.student[keep])
+            parts.append(
+                measure_part(examples, champion=context.champion, replicates=chosen.replicates, seed=chosen.seed)
+            )
+        task_rows = _task_rows(predictions, rows, task, label=label, calibrated=words.note is None)
+        figures.append(measure_task(task_rows, _task_options(chosen, context)))
     return EvaluationReport(
         context=context,
-        tasks=tuple(_in_words(task, chosen) for task in tasks),
+        tasks=in_words,
         models=tuple(predictions),
         landmarks=landmarks,
         groups=tuple(group for part in parts for group in part.groups),
@@ -115,131 +118,62 @@ def evaluate_models(
         lead_times=() if weekly is None else _lead_times(weekly, chosen),
         replicates=chosen.replicates,
         seed=chosen.seed,
+        fairness=_all_fairness(figures),
+        capacity=tuple(entry for part in figures for entry in part.capacity),
+        decision_curve=tuple(part.decision_curve for part in figures if part.decision_curve is not None),
+        stability=() if weekly is None else _stability(weekly, chosen),
     )
 
 
-@dataclass(frozen=True)
-class _Examples:
-    task: str
-    landmark: str
-    label: Labels
-    scores: Mapping[str, Float64]
-    student: Int32
+def _of_task(predictions: Predictions, task: Task, keep: NDArray[np.bool_]) -> dict[str, Float64]:
+    return {model: np.asarray(by_task[task.name], np.float64)[keep] for model, by_task in predictions.items()}
 
 
-@dataclass(frozen=True)
-class _TaskPart:
-    groups: tuple[GroupResult, ...]
-    differences: tuple[PairedDifference, ...] = ()
-    calibration: tuple[CalibrationCurve, ...] = ()
-    precision_recall: tuple[PrecisionRecallCurve, ...] = ()
-
-
-def _measure_part(examples: _Examples, champion: str, options: EvaluationOptions) -> _TaskPart:
-    n_students = len(np.unique(examples.student))
-    n_events = int(examples.label.sum())
-    if n_students < MIN_STUDENTS or n_events == 0:
-        return _TaskPart(tuple(_untold(examples, model, n_students) for model in examples.scores))
-    replicates = bootstrap_metrics(
-        examples.label, examples.scores, examples.student, replicates=options.replicates, seed=options.seed
+def _task_rows(
+    predictions: Predictions, rows: EvaluationRows, task: Task, *, label: Labels, calibrated: bool
+) -> TaskRows:
+    keep = label != LABEL_UNKNOWN
+    kept = np.flatnonzero(keep).tolist()
+    strategies = {name: by_task for name, by_task in rows.strategies.items() if task.name in by_task}
+    return TaskRows(
+        task=task.name,
+        label=label[keep],
+        student=rows.student[keep],
+        landmark=np.unique(np.asarray(rows.landmark), return_inverse=True)[1][keep].astype(np.int32),
+        scores=_of_task(predictions, task, keep),
+        calibrated=calibrated,
+        strategies=_of_task(strategies, task, keep),
+        groups={name: [column[row] for row in kept] for name, column in rows.groups.items()},
     )
-    groups = tuple(
-        GroupResult(
+
+
+def _task_options(options: EvaluationOptions, context: ReportContext) -> TaskOptions:
+    return TaskOptions(
+        champion=context.champion,
+        replicates=options.replicates,
+        seed=options.seed,
+        capacity_share=options.capacity_share,
+        slots=options.slots,
+        judged_share=options.judged_share,
+    )
+
+
+def _all_fairness(figures: Sequence[TaskFigures]) -> Fairness | None:
+    told = [part.fairness for part in figures if part.fairness is not None]
+    return reduce(Fairness.joined, told) if told else None
+
+
+def _stability(weekly: WeeklyScores, options: EvaluationOptions) -> tuple[Stability, ...]:
+    return tuple(
+        list_stability(
+            WeeklyLists(weekly.student, weekly.cutoff_day, np.asarray(score, np.float64)),
             model=model,
-            task=examples.task,
-            landmark=examples.landmark,
-            n_rows=len(examples.label),
-            n_students=n_students,
-            n_events=n_events,
-            base_rate=n_events / len(examples.label),
-            figures=_figures(examples.label, score, replicates[model]),
+            task=weekly.task,
+            share=options.capacity_share,
+            replicates=options.replicates,
+            seed=options.seed,
         )
-        for model, score in examples.scores.items()
-    )
-    differences = tuple(
-        difference
-        for rival in examples.scores
-        if rival != champion
-        for difference in _differences(examples, groups, replicates, champion=champion, rival=rival)
-    )
-    if examples.landmark != POOLED:
-        return _TaskPart(groups, differences)
-    n_bins = max(1, min(ECE_BINS, len(examples.label) // MIN_STUDENTS))
-    return _TaskPart(
-        groups,
-        differences,
-        calibration=tuple(
-            CalibrationCurve(model, examples.task, calibration_curve(examples.label, score, n_bins=n_bins))
-            for model, score in examples.scores.items()
-        ),
-        precision_recall=tuple(
-            _precision_recall(examples.label, score, model, examples.task) for model, score in examples.scores.items()
-        ),
-    )
-
-
-def _untold(examples: _Examples, model: str, n_students: int) -> GroupResult:
-    few = n_students < MIN_STUDENTS
-    return GroupResult(
-        model=model,
-        task=examples.task,
-        landmark=examples.landmark,
-        n_rows=None if few else len(examples.label),
-        n_students=None if few else n_students,
-        n_events=None if few else 0,
-        base_rate=None if few else 0.0,
-        figures={},
-        reason=TOO_FEW if few else NO_EVENT,
-    )
-
-
-def _figures(label: Labels, score: Float64, replicates: Mapping[str, Float64]) -> dict[str, Figure]:
-    figures: dict[str, Figure] = {}
-    for metric, measured in measure(label, score).items():
-        value = _or_none(measured.value)
-        if metric in BOOTSTRAPPED and value is not None:
-            interval = percentile_interval(replicates[metric])
-            figures[metric] = Figure(value, _or_none(interval.low), _or_none(interval.high))
-        else:
-            figures[metric] = Figure(value, reason=measured.reason)
-    return figures
-
-
-def _differences(
-    examples: _Examples,
-    groups: Sequence[GroupResult],
-    replicates: Mapping[str, Mapping[str, Float64]],
-    *,
-    champion: str,
-    rival: str,
-) -> list[PairedDifference]:
-    by_model = {group.model: group for group in groups}
-    found: list[PairedDifference] = []
-    for metric in BOOTSTRAPPED:
-        mine, theirs = by_model[champion].figures[metric].value, by_model[rival].figures[metric].value
-        interval = percentile_interval(replicates[champion][metric] - replicates[rival][metric])
-        if mine is None or theirs is None or math.isnan(interval.low):
-            continue
-        found.append(
-            PairedDifference(
-                task=examples.task,
-                landmark=examples.landmark,
-                metric=metric,
-                champion=champion,
-                rival=rival,
-                difference=mine - theirs,
-                low=interval.low,
-                high=interval.high,
-            )
-        )
-    return found
-
-
-def _precision_recall(label: Labels, score: Float64, model: str, task: str) -> PrecisionRecallCurve:
-    precision, recall, _ = precision_recall_curve(label, score)
-    wanted = np.unique(np.linspace(0, len(recall) - 1, min(_CURVE_POINTS, len(recall))).astype(np.int64))[::-1]
-    return PrecisionRecallCurve(
-        model, task, tuple(float(v) for v in recall[wanted]), tuple(float(v) for v in precision[wanted])
+        for model, score in weekly.scores.items()
     )
 
 
@@ -277,10 +211,6 @@ def _landmarks_by_date(landmark: NDArray[np.str_], cutoff_day: Int32) -> tuple[s
     earliest = np.full(len(names), np.iinfo(np.int32).max, dtype=np.int64)
     np.minimum.at(earliest, position, cutoff_day)
     return tuple(str(names[index]) for index in np.argsort(earliest, kind="stable"))
-
-
-def _or_none(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _require_predictions(

@@ -18,6 +18,9 @@ FLAGS_NEEDED: Final = 2
 LEAD_DAYS: Final = (30, 60, 90)
 MIN_LEAVERS: Final = 10
 ECDF_POINTS: Final = 21
+TOO_LATE_DAYS: Final = 30
+"""Flagged less than so many days before the last day attended is too late for most support."""
+SEEN_AT_DAYS: Final[tuple[int, ...]] = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,10 @@ class LeadTime:
     ecdf_days: tuple[float, ...]
     """Quantiles 0, .05, ..., 1 of the lead of those caught."""
     reason: str | None = None
+    share_too_late: float | None = None
+    """Of all leavers, those who were flagged, but fewer than `TOO_LATE_DAYS` days ahead."""
+    share_seen: tuple[float, ...] = ()
+    """Of all leavers, flagged at least `SEEN_AT_DAYS` ahead, one share for each; never rises."""
 
 
 def weekly_flags(score: Float64, cutoff_day: Int32, *, share: float, seed: int) -> Bool:
@@ -107,4 +114,6 @@ def lead_time(
         share_never_flagged=1 - n_caught / n_leavers if n_leavers >= MIN_LEAVERS else None,
         ecdf_days=tuple(float(days) for days in ecdf),
         reason=None if described else "too few leavers were flagged to describe them",
+        share_too_late=float((lead < TOO_LATE_DAYS).sum() / n_leavers) if described else None,
+        share_seen=tuple(float((lead >= days).sum() / n_leavers) for days in SEEN_AT_DAYS) if described else (),
     )

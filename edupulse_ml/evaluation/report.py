@@ -11,12 +11,16 @@ from typing import Final
 from pydantic import TypeAdapter, ValidationError
 
 from edupulse_ml.core.errors import InvalidInputError, NotFoundError
+from edupulse_ml.evaluation.counselor_slots import Capacity
+from edupulse_ml.evaluation.decision_curve import DecisionCurve
+from edupulse_ml.evaluation.fairness import Fairness
+from edupulse_ml.evaluation.figures import MIN_STUDENTS, POOLED, TOO_FEW, Figure
+from edupulse_ml.evaluation.generalisation import Generalisation
 from edupulse_ml.evaluation.lead_time import LeadTime
 from edupulse_ml.evaluation.metrics import CalibrationBin
+from edupulse_ml.evaluation.stability import Stability
 
-POOLED: Final = "pooled"
-MIN_STUDENTS: Final = 10
-TOO_FEW: Final = "too few students to say"
+__all__ = ["MIN_STUDENTS", "POOLED", "TOO_FEW", "EvaluationReport", "Figure", "model_title"]
 
 MODEL_TITLES: Final[Mapping[str, str]] = {
     "base_rate": "Base rate",
@@ -33,16 +37,6 @@ MODEL_TITLES: Final[Mapping[str, str]] = {
 def model_title(name: str) -> str:
     """What a report calls the model."""
     return MODEL_TITLES.get(name, name)
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A metric with its 95 % interval (None: not resampled), or no value and the reason."""
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -152,6 +146,13 @@ class EvaluationReport:
     replicates: int = 0
     seed: int = 0
     schema_version: int = field(default=1)
+    fairness: Fairness | None = None
+    """None where no attribute of the students was given."""
+    capacity: tuple[Capacity, ...] = ()
+    decision_curve: tuple[DecisionCurve, ...] = ()
+    """One per task whose calibration may be read."""
+    stability: tuple[Stability, ...] = ()
+    generalisation: tuple[Generalisation, ...] = ()
 
     def group(self, *, model: str, task: str, landmark: str = POOLED) -> GroupResult:
         """One entry.
@@ -200,6 +201,11 @@ class EvaluationReport:
             calibration=self.calibration + other.calibration,
             precision_recall=self.precision_recall + other.precision_recall,
             lead_times=self.lead_times + other.lead_times,
+            fairness=_joined_fairness(self.fairness, other.fairness),
+            capacity=self.capacity + other.capacity,
+            decision_curve=self.decision_curve + other.decision_curve,
+            stability=self.stability + other.stability,
+            generalisation=self.generalisation + other.generalisation,
         )
 
     @classmethod
@@ -214,6 +220,10 @@ class EvaluationReport:
         except ValidationError as error:
             msg = f"The file is no evaluation report of this release ({error.error_count()} fields do not fit)."
             raise InvalidInputError(msg) from error
+
+
+def _joined_fairness(mine: Fairness | None, other: Fairness | None) -> Fairness | None:
+    return mine.joined(other) if mine is not None and other is not None else mine or other
 
 
 _ADAPTER: Final = TypeAdapter(EvaluationReport)
