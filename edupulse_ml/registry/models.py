@@ -1,19 +1,25 @@
-"""Registered models of one district: versions, the champion alias, and local copies for serving."""
+"""Registered models of one district: versions, their aliases, and local copies for serving."""
 
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from edupulse_ml.core.errors import ConflictError, NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
 from edupulse_ml.registry.connection import open_client, translated_errors
 from edupulse_ml.registry.tracking import TrackedRun
 
+Alias = Literal["champion", "previous", "challenger"]
+"""The model that is served, the one that it followed, and one that wants to be served."""
+
 CHAMPION: Final = "champion"
+PREVIOUS: Final = "previous"
 ARTIFACT_FOLDER: Final = "model"
+MAX_TAG_CHARACTERS: Final = 5000
+"""MLflow refuses longer values."""
 
 
 def model_name(district: DistrictId) -> str:
@@ -69,22 +75,78 @@ class ModelRegistry:
         return ModelVersion(str(created.version))
 
     def set_champion(self, version: ModelVersion) -> None:
-        """Point the alias `champion` at `version`.
+        """Point the alias `champion` at `version`, and `previous` at the champion until now.
+
+        `previous` is moved first: whoever is killed in between leaves the old champion served, and a `previous` that
+        is the champion itself, which the next call mends.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        before = self.champion()
+        with translated_errors():
+            self._client.get_model_version(self._name, version)
+        if before is not None and before != version:
+            self.set_alias(PREVIOUS, before)
+        self.set_alias(CHAMPION, version)
+
+    def champion(self) -> ModelVersion | None:
+        """The version that is served, None before the first promotion."""
+        return self.alias(CHAMPION)
+
+    def alias(self, alias: Alias) -> ModelVersion | None:
+        """The version that the alias points at, None if it points at none."""
+        try:
+            with translated_errors():
+                return ModelVersion(str(self._client.get_model_version_by_alias(self._name, alias).version))
+        except NotFoundError:
+            return None
+
+    def set_alias(self, alias: Alias, version: ModelVersion | None) -> None:
+        """Point one alias at `version`, or at none; the others stay.
 
         Raises:
             NotFoundError: no such version.
         """
         with translated_errors():
+            if version is None:
+                self._client.delete_registered_model_alias(self._name, alias)
+                return
             self._client.get_model_version(self._name, version)
-            self._client.set_registered_model_alias(self._name, CHAMPION, version)
+            self._client.set_registered_model_alias(self._name, alias, version)
 
-    def champion(self) -> ModelVersion | None:
-        """The version that the alias points at, None before the first promotion."""
-        try:
-            with translated_errors():
-                return ModelVersion(str(self._client.get_model_version_by_alias(self._name, CHAMPION).version))
-        except NotFoundError:
-            return None
+    def set_tags(self, version: ModelVersion, tags: Mapping[str, str]) -> None:
+        """Say something about a version, for people; a tag that exists is replaced.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        with translated_errors():
+            for key, value in tags.items():
+                self._client.set_model_version_tag(self._name, version, key, value[:MAX_TAG_CHARACTERS])
+
+    def read_text(self, version: ModelVersion, path: str) -> str | None:
+        """A text file of the version's run, None where the run has none at `path`.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        run_id = self._run_of(version)
+        with tempfile.TemporaryDirectory(prefix="edupulse-registry-") as scratch, translated_errors():
+            listed = self._client.list_artifacts(run_id, str(Path(path).parent) if "/" in path else None)
+            if path not in {entry.path for entry in listed}:
+                return None
+            return Path(self._client.download_artifacts(run_id, path, scratch)).read_text(encoding="utf-8")
+
+    def write_text(self, version: ModelVersion, path: str, text: str) -> None:
+        """Keep a text file with the version's run; one at `path` is replaced.
+
+        Raises:
+            NotFoundError: no such version.
+        """
+        run_id = self._run_of(version)
+        with translated_errors():
+            self._client.log_text(run_id, text, path)
 
     def fetch(self, version: ModelVersion | None = None) -> FetchedModel:
         """A local copy of `version` (None: the champion), downloaded at most once per cache folder.
@@ -125,9 +187,12 @@ class ModelRegistry:
             found = self._client.search_model_versions(f"name='{self._name}'")
         return sorted((ModelVersion(str(v.version)) for v in found), key=int, reverse=True)
 
-    def _download(self, version: ModelVersion, target: Path) -> None:
+    def _run_of(self, version: ModelVersion) -> str:
         with translated_errors():
-            run_id = str(self._client.get_model_version(self._name, version).run_id)
+            return str(self._client.get_model_version(self._name, version).run_id)
+
+    def _download(self, version: ModelVersion, target: Path) -> None:
+        run_id = self._run_of(version)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=".download-") as scratch:
             with translated_errors():

@@ -114,3 +114,42 @@ def test_two_processes_register_at_once(tracking_uri: str, tmp_path: Path) -> No
         worker.join(120)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert sorted(_registry(tracking_uri, tmp_path / "cache", "shared").versions()) == ["1", "2"]
+
+
+def test_the_champion_before_is_kept_as_previous(tracking_uri: str, tmp_path: Path) -> None:
+    registry = _registry(tracking_uri, tmp_path / "cache", "delta")
+    first, second = (_register(tracking_uri, tmp_path, text, "delta") for text in ("one", "two"))
+    assert registry.alias("previous") is None
+    registry.set_champion(first)
+    assert registry.alias("previous") is None
+    registry.set_champion(first)
+    assert registry.alias("previous") is None
+    registry.set_champion(second)
+    assert (registry.champion(), registry.alias("previous")) == (second, first)
+
+
+def test_aliases_are_set_and_taken_away_by_themselves(tracking_uri: str, tmp_path: Path) -> None:
+    registry = _registry(tracking_uri, tmp_path / "cache", "epsilon")
+    version = _register(tracking_uri, tmp_path, "one", "epsilon")
+    registry.set_alias("challenger", version)
+    assert (registry.alias("challenger"), registry.champion()) == (version, None)
+    registry.set_alias("challenger", None)
+    assert registry.alias("challenger") is None
+    with pytest.raises(NotFoundError):
+        registry.set_alias("challenger", ModelVersion("77"))
+
+
+def test_tags_and_texts_are_kept_with_a_version(tracking_uri: str, tmp_path: Path) -> None:
+    registry = _registry(tracking_uri, tmp_path / "cache", "zeta")
+    version = _register(tracking_uri, tmp_path, "one", "zeta")
+    registry.set_tags(version, {"promotion.by": "ada", "promotion.reason": "x" * 9000})
+    tags = registry.describe(version).tags
+    assert tags["promotion.by"] == "ada"
+    assert len(tags["promotion.reason"]) == 5000
+    assert registry.read_text(version, "card.html") is None
+    assert registry.read_text(version, "promotion/verdict.json") is None
+    registry.write_text(version, "card.html", "<p>")
+    registry.write_text(version, "promotion/verdict.json", "{}")
+    registry.write_text(version, "promotion/verdict.json", "{1}")
+    assert registry.read_text(version, "card.html") == "<p>"
+    assert registry.read_text(version, "promotion/verdict.json") == "{1}"

@@ -34,6 +34,7 @@ TENANT_TABLES = [
     "training_feedback",
     "scoring_runs",
     "scoring_chunks",
+    "promotions",
     "imports",
 ]
 

@@ -1,0 +1,97 @@
+"""Decisions on candidates are kept, dated and audited; one at a time."""
+
+import asyncio
+
+import pytest
+
+from edupulse_ml.core.errors import ConflictError
+from edupulse_ml.core.ids import DistrictId, ModelVersion
+from edupulse_ml.storage.connection import Database
+from edupulse_ml.storage.errors import StatementFailedError
+from edupulse_ml.storage.promotions import Decision, PromotionRepository, PromotionUnderWayError
+from tests.fakes.store_world import SCHOOLS, STUDENTS, World
+
+
+@pytest.fixture
+def world(database_urls) -> World:
+    world = World(database_urls)
+    world.load({"schools": SCHOOLS, "students": STUDENTS})
+    return world
+
+
+def with_promotions(world: World, work):
+    return world.run(lambda database: work(PromotionRepository(database, clock=world.clock)))
+
+
+def decision(kind="promotion", before: str | None = "1", after: str = "2", **rest) -> Decision:
+    return Decision(kind, "ada", ModelVersion(before) if before else None, ModelVersion(after), **rest)
+
+
+def test_a_decision_is_kept_and_audited_before_anything_moves(world) -> None:
+    async def work(promotions: PromotionRepository):
+        number = await promotions.decide(decision(policy_version="1", figures={"auc": 0.8}))
+        (before,) = await promotions.latest(limit=5)
+        await promotions.moved(number)
+        (after,) = await promotions.latest(limit=5)
+        with pytest.raises(ConflictError):
+            await promotions.moved(number)
+        return number, before, after
+
+    number, before, after = with_promotions(world, work)
+    assert (before.kind, before.decided_by, before.from_version, before.to_version) == ("promotion", "ada", "1", "2")
+    assert before.figures == {"auc": 0.8}
+    assert before.moved_at is None
+    assert after.moved_at == world.clock.now()
+    assert world.rows("SELECT actor, action, outcome, request_id FROM audit_log") == [
+        {"actor": "ada", "action": "promote", "outcome": "promotion", "request_id": str(number)}
+    ]
+
+
+@pytest.mark.parametrize("kind", ["override", "rollback"])
+def test_an_override_and_a_rollback_without_a_reason_are_refused(world, kind) -> None:
+    with pytest.raises(StatementFailedError):
+        with_promotions(world, lambda promotions: promotions.decide(decision(kind)))
+    assert world.values("SELECT count(*) FROM audit_log") == [0]
+
+
+def test_a_decision_is_never_rewritten(world) -> None:
+    with_promotions(world, lambda promotions: promotions.decide(decision("refusal")))
+    for statement in ("UPDATE promotions SET decided_by = 'eve'", "DELETE FROM promotions"):
+
+        async def forge(database: Database, statement=statement) -> None:
+            async with database.connection() as connection:
+                await connection.execute(statement)
+
+        with pytest.raises(StatementFailedError):
+            world.run(forge)
+
+
+def test_only_one_promotes_at_a_time_and_the_other_is_told(world) -> None:
+    async def work() -> str:
+        async with (
+            Database(world.urls.app_url, district_id=world.district) as here,
+            Database(world.urls.app_url, district_id=world.district) as there,
+            Database(world.urls.app_url, district_id=DistrictId("elsewhere")) as elsewhere,
+        ):
+            first, second, third = (PromotionRepository(each, clock=world.clock) for each in (here, there, elsewhere))
+            async with first.exclusive():
+                with pytest.raises(PromotionUnderWayError) as told:
+                    async with second.exclusive():
+                        pass
+                async with third.exclusive():
+                    pass
+            async with second.exclusive():
+                return str(told.value)
+
+    assert "under way" in asyncio.run(work())
+
+
+def test_the_champion_before_is_that_of_the_last_promotion_that_moved(world) -> None:
+    async def work(promotions: PromotionRepository):
+        await promotions.moved(await promotions.decide(decision(before=None, after="1")))
+        await promotions.moved(await promotions.decide(decision(before="1", after="2")))
+        await promotions.decide(decision(before="2", after="3"))  # killed before it moved
+        await promotions.moved(await promotions.decide(decision("rollback", before="2", after="1", reason="worse")))
+        return [await promotions.champion_before(ModelVersion(version)) for version in "1239"]
+
+    assert with_promotions(world, work) == [None, "1", None, None]
