@@ -4,7 +4,6 @@ import logging
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -146,28 +145,27 @@ class RegistryModels:
         return ModelFiles(found.version, found.path)
 
     def load(self, files: ModelFiles) -> LoadedModel:
-        """The model in memory, with the engine that suits the device."""
+        """The model in memory, of whatever strategy it is, with the engine that suits the device."""
         import torch
 
-        from edupulse_ml.explain.artifact import ExplainableArtifact
-        from edupulse_ml.explain.explanation import explain_batch
-        from edupulse_ml.models.artifact import ModelArtifact
+        from edupulse_ml.explain.strategies import explain_model
+        from edupulse_ml.models.strategies import load_strategy
 
         granted = self.device == "auto" and bool(_granted_gpus())
         on_gpu = self.device == "cuda" or (granted and torch.cuda.is_available())
         if not on_gpu:
             torch.set_num_threads(self.threads)
-        artifact = ModelArtifact.load(
+        model = load_strategy(
             files.path,
             engine="torch" if on_gpu else "onnx",
             threads=self.threads,
             device="cuda" if on_gpu else "cpu",
         )
         return LoadedModel(
-            contract=artifact.contract,
-            policy=artifact.policy,
-            score=artifact.score,
-            explain=partial(explain_batch, ExplainableArtifact(artifact)),
+            contract=model.contract,
+            policy=model.policy,
+            score=model.score,
+            explain=explain_model(model),
         )
 
 

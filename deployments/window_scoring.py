@@ -52,8 +52,10 @@ def _explanations(model: LoadedModel, batch: SequenceBatch, wanted: NDArray[np.b
 def _attention(
     week: Int32, attention: NDArray[np.floating], length: NDArray[np.integer]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """Weeks and weights of the steps with the greatest weight, heaviest first; the earlier week wins a tie."""
-    real = np.arange(week.shape[1]) < length[:, None]
+    """Weeks and weights of the steps with the greatest weight, heaviest first; the earlier week wins a tie. None for a
+    strategy in which nothing attends.
+    """
+    real = (np.arange(week.shape[1]) < length[:, None]) & (attention.max(axis=1, initial=0.0, keepdims=True) > 0)
     order = np.argsort(np.where(real, -attention, np.inf), axis=1, kind="stable")[:, :ATTENTION_WEEKS]
     shown = np.take_along_axis(real, order, axis=1)
     weeks = np.where(shown, np.take_along_axis(week, order, axis=1), PAD).astype(np.int32)

@@ -20,9 +20,11 @@ from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, W
 from edupulse_ml.evaluation.outcomes import eligible_steps, outcomes_from_exits
 from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
 from edupulse_ml.evaluation.splits import Split, split_by_cohort
-from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, Progress, RiskModel, TrainingData, labelled_rows
+from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, Progress, TrainingData, labelled_rows
+from edupulse_ml.models.rivals.boosted import BoostedOptions
+from edupulse_ml.training.ensemble import EnsembleOptions, train_ensemble
 from edupulse_ml.training.options import TrainingOptions
-from edupulse_ml.training.pipeline import ChampionOptions, fit_rivals, train_champion
+from edupulse_ml.training.pipeline import ChampionOptions, fit_here, fit_rivals
 from features.compute import compute_features
 
 Int32 = NDArray[np.int32]
@@ -33,7 +35,8 @@ LANDMARK_DAYS: Final = (28, 56, 84, 112)
 WITHDRAWAL_TASKS: Final = (Task("any", 0, 365), Task("lead60", 60, 365), Task("within60", 0, 60))
 """`any` stands first: it is the task by which training stops."""
 FAILURE_TASKS: Final = (Task("withdrawn_or_fail", 0, 365),)
-CHAMPION: Final = "gru"
+CHAMPION: Final = "ensemble"
+NETWORKS: Final = "gru"
 LEAD_TIME_TASK: Final = "any"
 
 _STUDENTS_PER_CHUNK: Final = 2500
@@ -47,7 +50,7 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class BenchmarkOptions:
-    """`seeds` networks are averaged in logit; `replicates` resamplings of people give the intervals."""
+    """`seeds` networks make up the ensemble with LightGBM; `replicates` resamplings of people give the intervals."""
 
     train: tuple[str, ...]
     test: tuple[str, ...]
@@ -139,25 +142,6 @@ def run_benchmark(
 
 
 @dataclass(frozen=True)
-class _Average:
-    """Networks of several seeds as one model: the mean of their logits."""
-
-    members: Sequence[RiskModel]
-    name: str = CHAMPION
-
-    def predict(self, batch: SequenceBatch) -> Probabilities:
-        answers = [member.predict(batch) for member in self.members]
-        if len(answers) == 1:
-            return answers[0]
-        return {task: _mean_logit([answer[task] for answer in answers]) for task in answers[0]}
-
-
-def _mean_logit(probabilities: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    clipped = np.clip(np.stack(probabilities), 1e-7, 1 - 1e-7)
-    return 1.0 / (1.0 + np.exp(-np.log(clipped / (1 - clipped)).mean(axis=0)))
-
-
-@dataclass(frozen=True)
 class _Trial:
     """One set of outcomes: what is learned, and on which rows it is judged."""
 
@@ -181,20 +165,25 @@ class _Trial:
             progress=progress,
             allow_small=self.options.allow_small,
         )
-        members: list[RiskModel] = []
-        for member in range(self.options.seeds):
-            step(f"GRU, seed {member + 1} of {self.options.seeds} ({names})")
-            training = TrainingOptions(
-                window_weeks=self.options.window_weeks,
-                epochs=self.options.epochs,
-                seed=self.seed + member,
-                allow_small=self.options.allow_small,
-            )
-            fitted = train_champion(
-                train, calibration, tasks=self.tasks, options=ChampionOptions(training=training), progress=progress
-            )
-            members.append(fitted.artifact)  # pyright: ignore[reportArgumentType] - asked for predictions only
-        found: dict[str, Callable[[SequenceBatch], Probabilities]] = {CHAMPION: _Average(members).predict}
+        step(f"networks ({self.options.seeds} seed(s)) and their ensemble with LightGBM ({names})")
+        training = TrainingOptions(
+            window_weeks=self.options.window_weeks,
+            epochs=self.options.epochs,
+            seed=self.seed,
+            allow_small=self.options.allow_small,
+        )
+        trained = train_ensemble(
+            train,
+            calibration,
+            tasks=self.tasks,
+            options=EnsembleOptions(ChampionOptions(training=training), self.options.seeds, BoostedOptions()),
+            progress=progress,
+            fitter=fit_here,
+        )
+        found: dict[str, Callable[[SequenceBatch], Probabilities]] = {
+            CHAMPION: trained.model.predict,
+            NETWORKS: trained.networks_alone,
+        }
         return found | {rival.name: rival.predict for rival in rivals}
 
     def evaluate(
@@ -264,7 +253,7 @@ class _Trial:
                 "Asked at the last week closed by days 28, 56, 84 and 112 of the module, of those still registered.",
                 "Who finished the module, passed or failed, never withdraws.",
                 "withdrawn_or_fail counts a failure as an event at the module's end, with models of its own.",
-                f"The network is the mean of {self.options.seeds} seed(s).",
+                f"The network is the mean of {self.options.seeds} seed(s); the ensemble adds LightGBM.",
             ),
         )
 

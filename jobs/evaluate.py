@@ -13,9 +13,9 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.html import report_html
 from edupulse_ml.evaluation.report import EvaluationReport
-from edupulse_ml.models.artifact import ModelArtifact
+from edupulse_ml.models.strategies import load_strategy
 from edupulse_ml.training.pipeline import fit_rivals
-from jobs.experiment import CHAMPION, History, Predict, default_tasks, judge, set_up
+from jobs.experiment import History, Predict, default_tasks, judge, set_up
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
@@ -77,7 +77,7 @@ async def evaluate_model(
 
 def _judge(context: JobContext, history: History, *, version: ModelVersion | None, replicates: int) -> EvaluationReport:
     fetched = context.registry.fetch(version)
-    artifact = ModelArtifact.load(fetched.path, threads=0)
+    artifact = load_strategy(fetched.path, threads=0)
     artifact.contract.require_match(context.contract)
     # Another split would judge the model on people whom it has learned from.
     seed = int(artifact.metadata[SPLIT_SEED])
@@ -99,7 +99,9 @@ def _judge(context: JobContext, history: History, *, version: ModelVersion | Non
         # A year with too few events to calibrate on can still be judged by ranking.
         allow_small=True,
     )
-    models: Mapping[str, Predict] = {CHAMPION: artifact.predict} | {rival.name: rival.predict for rival in rivals}
+    models: Mapping[str, Predict] = {artifact.strategy: artifact.predict} | {
+        rival.name: rival.predict for rival in rivals
+    }
     return judge(
         experiment,
         models,
@@ -107,6 +109,7 @@ def _judge(context: JobContext, history: History, *, version: ModelVersion | Non
         created_at=context.clock.now().isoformat(timespec="seconds"),
         replicates=replicates,
         seed=0,
+        champion=artifact.strategy,
     )
 
 

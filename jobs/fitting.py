@@ -1,4 +1,4 @@
-"""Fits the network and its rivals for an experiment, here or on a Ray cluster."""
+"""Fits the strategy asked for and its rivals for an experiment, here or on a Ray cluster."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,9 +8,10 @@ from edupulse_ml.core.outcomes import Task
 from edupulse_ml.models.protocol import Progress
 from edupulse_ml.training.data import PreparedTraining
 from edupulse_ml.training.options import TrainingOptions
-from edupulse_ml.training.pipeline import ChampionOptions, TrainedModel, fit_here, fit_rivals, train_champion
+from edupulse_ml.training.pipeline import fit_here, fit_rivals
 from edupulse_ml.training.run import FitResult
-from jobs.experiment import CHAMPION, Experiment, Predict
+from edupulse_ml.training.strategies import Cohorts, StrategyOptions, TrainedStrategy, train_strategy
+from jobs.experiment import Experiment, Predict
 
 Step = Callable[[str], None]
 """Told the name of each piece of work as it begins."""
@@ -18,9 +19,9 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class FittedModels:
-    """The trained champion and every model of the report by name."""
+    """The trained model, and every model of the report by name: itself by its strategy, its members, the rivals."""
 
-    trained: TrainedModel
+    trained: TrainedStrategy
     predict: Mapping[str, Predict]
 
 
@@ -37,22 +38,22 @@ class RayWorkers:
 
 
 def fit_all(
-    experiment: Experiment, *, options: ChampionOptions, workers: RayWorkers | None, step: Step, progress: Progress
+    experiment: Experiment, *, options: StrategyOptions, workers: RayWorkers | None, step: Step, progress: Progress
 ) -> FittedModels:
-    """Fit the network (`workers` None: in this process) and the rivals on the same student-weeks.
+    """Fit the strategy (its networks with `workers` None in this process) and the rivals on the same student-weeks.
 
     Raises:
         NotEnoughDataError: too few students or events to train honestly.
+        InvalidInputError: there is no such strategy.
     """
-    step("training the network")
-    trained = train_champion(
-        experiment.train,
-        experiment.calibration,
-        held_out=experiment.held_out,
+    training = options.champion.training
+    step(f"training ({options.strategy})")
+    trained = train_strategy(
+        Cohorts(experiment.train, experiment.calibration, experiment.held_out),
         tasks=experiment.tasks,
         options=options,
         progress=progress,
-        fitter=fit_here if workers is None else _on_ray(workers),
+        fitter=fit_here if workers is None else _on_ray(workers, first_seed=training.seed),
     )
     step("training the rivals")
     rivals = fit_rivals(
@@ -60,26 +61,30 @@ def fit_all(
         experiment.calibration,
         tasks=experiment.tasks,
         window_weeks=experiment.window_weeks,
-        seed=options.training.seed,
+        seed=training.seed,
         progress=progress,
         held_out=experiment.held_out,
-        allow_small=options.training.allow_small,
+        allow_small=training.allow_small,
     )
-    predict: dict[str, Predict] = {CHAMPION: trained.artifact.predict}
+    predict: dict[str, Predict] = {trained.model.strategy: trained.model.predict, **trained.members}
     return FittedModels(trained, predict | {rival.name: rival.predict for rival in rivals})
 
 
-def _on_ray(workers: RayWorkers) -> Callable[[PreparedTraining, TrainingOptions, Task, Progress], FitResult]:
+def _on_ray(
+    workers: RayWorkers, *, first_seed: int
+) -> Callable[[PreparedTraining, TrainingOptions, Task, Progress], FitResult]:
     def fit(prepared: PreparedTraining, options: TrainingOptions, task: Task, progress: Progress) -> FitResult:
         from edupulse_ml.training.distributed import ClusterOptions, fit_distributed
 
+        # Each network of an ensemble has checkpoints of its own, found again by the same name.
+        member = options.seed - first_seed
         result = fit_distributed(
             prepared,
             options,
             task=task,
             cluster=ClusterOptions(
                 storage=workers.storage,
-                run_name=workers.run_name,
+                run_name=f"{workers.run_name}-{member}" if member else workers.run_name,
                 num_workers=workers.num_workers,
                 use_gpu=workers.use_gpu,
             ),

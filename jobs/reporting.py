@@ -18,7 +18,7 @@ from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.evaluation.table import report_table
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from edupulse_ml.registry.models import ModelRegistry
-from edupulse_ml.training.options import TrainingOptions
+from edupulse_ml.training.strategies import StrategyOptions
 from jobs.experiment import Experiment
 from jobs.fitting import FittedModels
 from jobs.stored_model import StoredModel
@@ -26,6 +26,7 @@ from jobs.tracking import Tracking
 
 TEST_YEAR: Final = "test_year"
 SPLIT_SEED: Final = "split_seed"
+STRATEGY: Final = "strategy"
 """Tags, also in the artefact's metadata, by which the same split can be made again."""
 
 _CALIBRATION_METRICS: Final = ("brier", "ece", "calibration_slope", "calibration_intercept")
@@ -71,7 +72,7 @@ def record_run(
     *,
     name: str,
     fitted: FittedModels,
-    training: TrainingOptions,
+    options: StrategyOptions,
     tags: Mapping[str, str],
     reports: Mapping[str, EvaluationReport],
 ) -> ModelVersion:
@@ -87,12 +88,18 @@ def record_run(
         (files / f"{plot}.png").write_bytes(png)
     with tracking.run(name) as run:
         run.set_tags(tags)
-        run.log_params(training.as_parameters())
-        for epoch, metrics in enumerate(fitted.trained.history):
-            run.log_metrics(metrics, step=epoch)
+        run.log_params(options.as_parameters())
+        for member, history in enumerate(fitted.trained.history):
+            for epoch, metrics in enumerate(history):
+                run.log_metrics(_of_member(metrics, member), step=epoch)
         run.log_metrics({**stored.metrics, **headline_metrics(reports["test"])})
         run.log_folder(files, artifact_path="evaluation")
         return registry.register(stored.folder, run, tags=tags)
+
+
+def _of_member(metrics: Mapping[str, float], member: int) -> Mapping[str, float]:
+    """The first network's metrics under their own names, those of the others under `network-1.` and so on."""
+    return {f"network-{member}.{name}": value for name, value in metrics.items()} if member else metrics
 
 
 def headline_metrics(report: EvaluationReport) -> dict[str, float]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from edupulse_ml.models.artifact import ModelArtifact
 from edupulse_ml.models.labels import labelled_steps
 from edupulse_ml.models.protocol import labelled_rows
 from edupulse_ml.models.quantisation_choice import settle_on_cpu
@@ -17,16 +18,20 @@ _GATE_ROWS: Final = 4_000
 
 @dataclass(frozen=True)
 class StoredModel:
-    """The folder, and what was measured on it: the export's largest difference from the network, and the gate's."""
+    """The folder, and what was measured on it: the largest difference of what is served from what was trained, and the
+    figures of the gate for int8 weights.
+    """
 
     folder: Path
     metrics: Mapping[str, float]
 
 
 def store_model(fitted: FittedModels, experiment: Experiment, folder: Path, *, seed: int) -> StoredModel:
-    """Write the trained network into `folder` and settle its engine on the calibration cohort."""
-    artifact = fitted.trained.artifact
+    """Write the trained model into `folder`; a single network also settles its engine on the calibration cohort."""
+    artifact = fitted.trained.model
     metrics = {"onnx_largest_difference": artifact.save(folder)}
+    if not isinstance(artifact, ModelArtifact):
+        return StoredModel(folder, metrics)  # coarser arithmetic is tried on single networks only
     steps = labelled_steps(experiment.calibration, tasks=(artifact.task,), max_rows=_GATE_ROWS, seed=seed)
     rows = labelled_rows(
         experiment.calibration, student=steps.student, step=steps.step, window_weeks=experiment.window_weeks

@@ -18,14 +18,16 @@ from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.rivals.boosted import Boosted
 from edupulse_ml.storage.training_jobs import TrainingJobRepository
+from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
-from jobs.experiment import CHAMPION, Experiment, History, default_tasks, judge, latest_test_year, set_up
+from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
+from jobs.experiment import Experiment, History, default_tasks, judge, latest_test_year, set_up
 from jobs.fitting import FittedModels, RayWorkers, fit_all
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
-from jobs.reporting import SPLIT_SEED, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
+from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
 from jobs.stored_model import store_model
 from jobs.tracking import Tracking
@@ -35,7 +37,8 @@ from jobs.wiring import JobContext, connected_to_ray, open_context
 @dataclass(frozen=True)
 class TrainingRequest:
     """What a training run is asked for. `test_year` None: the latest settled school year. `by_person`: split by person
-    only. `workers` None: train in this process.
+    only. `workers` None: train in this process. `strategy` is one of `training.strategies.STRATEGIES`, `seeds` are the
+    networks of an ensemble.
     """
 
     training: TrainingOptions
@@ -44,10 +47,16 @@ class TrainingRequest:
     workers: RayWorkers | None = None
     replicates: int = 1000
     promote: bool = True
+    strategy: str = DEFAULT_STRATEGY
+    seeds: int = DEFAULT_SEEDS
 
 
 def train(  # noqa: PLR0913 - one argument per option of the command
     *,
+    strategy: Annotated[
+        str, typer.Option(help="What to train: gru, boosted, ensemble (networks and boosted trees) or rules.")
+    ] = DEFAULT_STRATEGY,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Networks of an ensemble.")] = DEFAULT_SEEDS,
     test_year: Annotated[
         int | None, typer.Option(help="School year to test on, by its starting year; default: the latest settled one.")
     ] = None,
@@ -67,14 +76,14 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     ] = False,
     promote: Annotated[bool, typer.Option(help="Make the new model the champion.")] = True,
 ) -> None:
-    """Train the network on the district's records, judge it beside its rivals on a later year, and register it."""
+    """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
     training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
     run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
     ray_workers = (
         RayWorkers(workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name) if workers else None
     )
-    request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote)
+    request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote, strategy, seeds)
     trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     show_report(trained.report, console)
 
@@ -98,7 +107,7 @@ async def train_model(
     """
     async with open_context(settings, clock=clock) as context:
         runs = TrainingJobRepository(context.database, clock=clock)
-        job_id = await runs.start(kind="train", parameters=request.training.as_parameters())
+        job_id = await runs.start(kind="train", parameters=_options(request).as_parameters())
         try:
             trained = await _train(context, request, console)
         except BaseException as error:
@@ -132,13 +141,18 @@ def _fit_and_register(
         window_weeks=training.window_weeks,
         seed=training.seed,
     )
-    tags = run_tags(settings, experiment) | {TEST_YEAR: str(test_year or ""), SPLIT_SEED: str(training.seed)}
-    options = ChampionOptions(
+    tags = run_tags(settings, experiment) | {
+        TEST_YEAR: str(test_year or ""),
+        SPLIT_SEED: str(training.seed),
+        STRATEGY: request.strategy,
+    }
+    champion = ChampionOptions(
         training=training,
         objective_discipline_only=settings.objective_discipline_only,
         policy_version=f"{started:%Y-%m-%d}.{training.seed}",
         metadata=tags,
     )
+    options = replace(_options(request), champion=champion)
     with connected_to_ray(settings, needed=request.workers is not None):
         fitted = _fit(experiment, options, request.workers, console)
     reports = _judge(experiment, fitted, settings, replicates=request.replicates, started=started, console=console)
@@ -149,7 +163,7 @@ def _fit_and_register(
             store_model(fitted, experiment, Path(scratch) / "artifact", seed=training.seed),
             name=f"train {started:%Y-%m-%d %H:%M}",
             fitted=fitted,
-            training=training,
+            options=options,
             tags=tags,
             reports=reports,
         )
@@ -159,11 +173,16 @@ def _fit_and_register(
     return TrainedVersion(version, reports["test"])
 
 
+def _options(request: TrainingRequest) -> StrategyOptions:
+    """What the request says; all that depends on the district's records is still missing."""
+    return StrategyOptions(request.strategy, request.seeds, ChampionOptions(training=request.training))
+
+
 def _fit(
-    experiment: Experiment, options: ChampionOptions, workers: RayWorkers | None, console: Console
+    experiment: Experiment, options: StrategyOptions, workers: RayWorkers | None, console: Console
 ) -> FittedModels:
     with progress_bars(console) as bars:
-        doing = bars.add_task("preparing", total=options.training.epochs)
+        doing = bars.add_task("preparing", total=options.champion.training.epochs)
 
         def step(name: str) -> None:
             bars.update(doing, description=name, completed=0)
@@ -180,7 +199,8 @@ def _judge(
     started: datetime,
     console: Console,
 ) -> dict[str, EvaluationReport]:
-    """Reports on the test people and, for the champion and LightGBM, on returning students."""
+    """Reports on the test people and, for the trained model and LightGBM, on returning students."""
+    champion = fitted.trained.model.strategy
     with progress_bars(console) as bars:
         doing = bars.add_task("judging on the test year", total=2)
         on_test = judge(
@@ -190,11 +210,12 @@ def _judge(
             created_at=started.isoformat(timespec="seconds"),
             replicates=replicates,
             seed=0,
+            champion=champion,
         )
         bars.advance(doing)
         reports = {"test": on_test}
         if experiment.returning.eligible.any():
-            few = {name: fitted.predict[name] for name in (CHAMPION, Boosted.name)}
+            few = {name: fitted.predict[name] for name in (champion, Boosted.name)}
             reports["returning"] = judge(
                 replace(experiment, test=experiment.returning),
                 few,
@@ -202,6 +223,7 @@ def _judge(
                 created_at=started.isoformat(timespec="seconds"),
                 replicates=replicates,
                 seed=0,
+                champion=champion,
                 notes=("The same students' earlier years were learned from: the deployment case.",),
             )
         bars.advance(doing)

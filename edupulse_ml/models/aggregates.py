@@ -65,7 +65,11 @@ def _chunks(rows: int) -> Iterator[slice]:
 
 def _aggregate(batch: SequenceBatch, norms: InputNorms) -> Float32:
     z_BTF = norms.standardise(batch, keep_missing=True)
-    length = batch.length
+    return np.concatenate([feature_statistics(z_BTF, batch.length), other_columns(batch)], axis=1)
+
+
+def feature_statistics(z_BTF: Float32, length: Int32) -> Float32:
+    """[B, 5 F] the statistics of z-scores, NaN where missing, of windows with `length` [B] real steps."""
     step = np.arange(z_BTF.shape[1], dtype=np.float32)
     real_BT = step[None, :] < length[:, None]
     known_BTF = np.isfinite(z_BTF) & real_BT[:, :, None]
@@ -88,11 +92,17 @@ def _aggregate(batch: SequenceBatch, norms: InputNorms) -> Float32:
     cross = np.einsum("t,btf->bf", step, value_BTF)
     slope = _divide(count * cross - time_total * total, count * time_squares - time_total * time_total)
     slope[count < LEAST_WEEKS_FOR_SLOPE] = np.nan
-
-    recorded = batch.mask & real_BT[:, :, None]
-    share = recorded.sum(axis=1) / np.maximum(length, 1)[:, None]
     columns = [last_value, mean_recent, mean_window, last_value - mean_window, slope]
-    columns += [recorded[rows, last], share, batch.aux[rows, last], batch.context, length[:, None]]
+    return np.concatenate([column.astype(np.float32) for column in columns], axis=1)
+
+
+def other_columns(batch: SequenceBatch) -> Float32:
+    """[B, D - 5 F] what the aggregates hold beside the features' statistics."""
+    length = batch.length
+    rows, last = np.arange(len(length)), np.maximum(length - 1, 0)
+    recorded = batch.mask & (np.arange(batch.mask.shape[1])[None, :] < length[:, None])[:, :, None]
+    share = recorded.sum(axis=1) / np.maximum(length, 1)[:, None]
+    columns = [recorded[rows, last], share, batch.aux[rows, last], batch.context, length[:, None]]
     return np.concatenate([column.astype(np.float32) for column in columns], axis=1)
 
 

@@ -6,7 +6,7 @@ npz, the network once more as ONNX, the rest as JSON.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal, Self
@@ -15,15 +15,24 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from edupulse_ml.core.contract import FeatureContract, current_contract
+from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.outcomes import EARLY_TASK, Task, interval_probability
 from edupulse_ml.core.predictions import CategoryPolicy
-from edupulse_ml.core.sequences import Float32, SequenceBatch
+from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.models.calibration import Calibrator, load_calibrators, save_calibrators
 from edupulse_ml.models.engines import InferenceEngine, NetworkOutput, OnnxEngine, TorchEngine, export_onnx
 from edupulse_ml.models.gru import RiskNet, RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms, ModelInputs
+from edupulse_ml.models.scores import Scores
+from edupulse_ml.models.terms import (
+    MODEL_FILE,
+    require_files,
+    require_this_release,
+    terms_as_json,
+    terms_from_json,
+    write_strategy,
+)
 
 EngineName = Literal["onnx", "onnx-float32", "onnx-int8", "torch", "torch-float32", "torch-half"]
 """`onnx` and `torch` are what the model's folder says: float32, unless coarser arithmetic was admitted and faster when the
@@ -33,27 +42,7 @@ model was built.
 INT8_ONNX: Final = "model.int8.onnx"
 _CHOICE: Final = "engine.json"
 
-_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX = (
-    "model.json",
-    "network.pt",
-    "norms.npz",
-    "calibration.json",
-    "model.onnx",
-)
-
-
-@dataclass(frozen=True)
-class Scores:
-    """Answers for B examples."""
-
-    risk_score: NDArray[np.float64]
-    """[B] calibrated P(leaves within the horizon)."""
-    risk_60plus: NDArray[np.float64]
-    """[B] calibrated P(leaves in 61 to 365 days | not within 60)."""
-    hazards: NDArray[np.float64]
-    """[B, K] uncalibrated hazards of the intervals of `HAZARD_EDGES_DAYS`."""
-    attention: Float32
-    """[B, T] weight of each week, 0 at padding; what the model looked at, not a reason."""
+_WEIGHTS, _NORMS, _CALIBRATION, _ONNX = ("network.pt", "norms.npz", "calibration.json", "model.onnx")
 
 
 @dataclass(frozen=True)
@@ -74,6 +63,10 @@ class ModelArtifact:
     engine: InferenceEngine | None = None
 
     name = "gru"
+
+    @property
+    def strategy(self) -> str:
+        return self.name
 
     def score(self, batch: SequenceBatch) -> Scores:
         """Calibrated scores, one per example; row i depends on example i only.
@@ -125,12 +118,7 @@ class ModelArtifact:
 
     @cached_property
     def _matches_this_release(self) -> bool:
-        self.contract.require_match(
-            current_contract(
-                window_weeks=self.contract.window_weeks,
-                objective_discipline_only=self.contract.objective_discipline_only,
-            )
-        )
+        require_this_release(self.contract)
         return True
 
     def save(self, directory: Path) -> float:
@@ -144,15 +132,9 @@ class ModelArtifact:
         torch.save(self.network.state_dict(), directory / _WEIGHTS)
         self.norms.save(directory / _NORMS)
         save_calibrators(self.calibrators, directory / _CALIBRATION)
-        description = {
-            "network": self.network.config.as_dict(),
-            "contract": asdict(self.contract),
-            "policy": asdict(self.policy),
-            "task": asdict(self.task),
-            "tasks": [asdict(task) for task in self.tasks],
-            "metadata": dict(self.metadata),
-        }
-        (directory / _MODEL).write_text(json.dumps(description, indent=1))
+        description = {"network": self.network.config.as_dict(), **terms_as_json(self)}
+        (directory / MODEL_FILE).write_text(json.dumps(description, indent=1))
+        write_strategy(directory, self.strategy)
         return export_onnx(self.network, directory / _ONNX)
 
     @classmethod
@@ -165,13 +147,8 @@ class ModelArtifact:
         Raises:
             NotFoundError: the folder is not a complete model, or holds no int8 weights where these are asked for.
         """
-        missing = [name for name in (_MODEL, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX) if not (directory / name).is_file()]
-        if missing:
-            msg = (
-                f"{directory} is not a trained model, it lacks {', '.join(missing)}: fetch it again or train a new one."
-            )
-            raise NotFoundError(msg)
-        stored: dict[str, Any] = json.loads((directory / _MODEL).read_text())
+        require_files(directory, (MODEL_FILE, _WEIGHTS, _NORMS, _CALIBRATION, _ONNX))
+        stored: dict[str, Any] = json.loads((directory / MODEL_FILE).read_text())
         network = RiskNet(RiskNetConfig(**stored["network"]))
         network.load_state_dict(torch.load(directory / _WEIGHTS, weights_only=True, map_location="cpu"))
         network.eval()
@@ -181,16 +158,16 @@ class ModelArtifact:
             runner = TorchEngine(network, device=device, half=chosen == "torch-half")
         else:
             runner = OnnxEngine(_onnx_graph(directory, chosen), threads=threads)
-        contract: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in stored["contract"].items()}
+        terms = terms_from_json(stored)
         return cls(
             network=network,
             norms=InputNorms.load(directory / _NORMS),
             calibrators=load_calibrators(directory / _CALIBRATION),
-            policy=CategoryPolicy(**stored["policy"]),
-            contract=FeatureContract(**contract),
-            task=Task(**stored["task"]),
-            tasks=tuple(Task(**task) for task in stored["tasks"]),
-            metadata=stored["metadata"],
+            policy=terms.policy,
+            contract=terms.contract,
+            task=terms.task,
+            tasks=terms.tasks,
+            metadata=terms.metadata,
             engine=runner,
         )
 

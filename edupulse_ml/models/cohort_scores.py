@@ -33,7 +33,7 @@ class CohortSample:
 
 @dataclass(frozen=True)
 class CohortScores:
-    """R sampled student-weeks with their labels and raw scores [R] per task."""
+    """R sampled student-weeks with their labels and raw scores per task: [R], or [R, C] before C members are stacked."""
 
     steps: LabelledSteps
     scores: Mapping[str, NDArray[np.float64]]
@@ -86,14 +86,28 @@ def fit_calibrators(
 ) -> dict[str, Calibrator]:
     """A calibrator per task, fitted on the calibration cohort's scores.
 
-    A task with too few events there is calibrated on `held_out`, earlier weeks of people whom training never saw,
-    where those have more.
+    A task with too few events there is calibrated on `held_out`, see `cohort_of_each_task`.
 
     Raises:
         NotEnoughDataError: too few students with the event in both, unless `allow_small`.
     """
+    chosen = cohort_of_each_task(predict, scored, held_out, tasks=tasks, sample=sample)
+    return {task.name: chosen[task.name].calibrator(task, allow_small=allow_small) for task in tasks}
+
+
+def cohort_of_each_task(
+    predict: Predict,
+    scored: CohortScores,
+    held_out: TrainingData | None,
+    *,
+    tasks: Sequence[Task],
+    sample: CohortSample,
+) -> dict[str, CohortScores]:
+    """By task, the scores to calibrate it on: those of the calibration cohort, or, for a task with too few events there,
+    of `held_out`, earlier weeks of people whom training never saw, where those have more.
+    """
     earlier = _score_held_out(predict, scored, held_out, tasks=tasks, sample=sample)
-    return {task.name: earlier.get(task.name, scored).calibrator(task, allow_small=allow_small) for task in tasks}
+    return {task.name: earlier.get(task.name, scored) for task in tasks}
 
 
 def _score_held_out(

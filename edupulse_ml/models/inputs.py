@@ -175,10 +175,10 @@ class InputNorms:
         z = (_finite(context) - self.context_mean) / self.context_deviation
         return np.nan_to_num(np.clip(z, -Z_LIMIT, Z_LIMIT), nan=0.0).astype(np.float32)
 
-    def prepare(self, batch: SequenceBatch) -> ModelInputs:
-        """The batch as a network reads it."""
+    def prepare(self, batch: SequenceBatch, *, z: Float32 | None = None) -> ModelInputs:
+        """The batch as a network reads it; `z` are its z-scores, where they have been made already."""
         return ModelInputs(
-            z=self.standardise(batch),
+            z=self.standardise(batch) if z is None else z,
             mask=batch.mask.astype(np.float32),
             aux=_zero_where_unknown(batch.aux),
             context=self.standardise_context(batch.context),

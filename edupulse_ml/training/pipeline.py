@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.contract import current_contract
+from edupulse_ml.core.contract import FeatureContract, current_contract
 from edupulse_ml.core.errors import NotEnoughDataError
 from edupulse_ml.core.outcomes import EARLY_TASK, Task, interval_probability
 from edupulse_ml.core.predictions import CategoryPolicy
@@ -46,6 +46,19 @@ class ChampionOptions:
     objective_discipline_only: bool = False
     policy_version: str = "1"
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def contract(self) -> FeatureContract:
+        """What the model is fitted for."""
+        return current_contract(
+            window_weeks=self.training.window_weeks, objective_discipline_only=self.objective_discipline_only
+        )
+
+    @property
+    def sample(self) -> CohortSample:
+        """The student-weeks of a cohort that calibration reads."""
+        training = self.training
+        return CohortSample(window_weeks=training.window_weeks, max_rows=training.calibration_rows, seed=training.seed)
 
 
 @dataclass(frozen=True)
@@ -91,26 +104,49 @@ def train_champion(
     prepared = prepare_training(train, calibration, norms=norms, task=headline, options=training)
     result = fitter(prepared, training, headline, progress)
     network = result.network(training)
-    every_task = _with_early_task(tasks)
-    sample = CohortSample(window_weeks=training.window_weeks, max_rows=training.calibration_rows, seed=training.seed)
-    predict = _uncalibrated(network, norms, every_task)
-    scored = score_cohort(predict, calibration, tasks=every_task, sample=sample)
-    calibrators = fit_calibrators(
-        predict, scored, held_out, tasks=every_task, sample=sample, allow_small=training.allow_small
+    every_task = with_early_task(tasks)
+    calibrated = calibrate(
+        _uncalibrated(network, norms, every_task), calibration, held_out, tasks=every_task, options=options
     )
     artifact = ModelArtifact(
         network=network,
         norms=norms,
-        calibrators=calibrators,
-        policy=_policy(scored, calibrators[headline.name], headline, options),
-        contract=current_contract(
-            window_weeks=training.window_weeks, objective_discipline_only=options.objective_discipline_only
-        ),
+        calibrators=calibrated.calibrators,
+        policy=calibrated.policy,
+        contract=options.contract,
         task=headline,
         tasks=every_task,
         metadata={"best_epoch": str(result.best_epoch), **options.metadata},
     )
     return TrainedModel(artifact, result.history, result.best_epoch)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What the calibration cohort decides: a calibrator per task, and the categories of the first."""
+
+    calibrators: Mapping[str, Calibrator]
+    policy: CategoryPolicy
+
+
+def calibrate(
+    predict: Predict,
+    calibration: TrainingData,
+    held_out: TrainingData | None,
+    *,
+    tasks: Sequence[Task],
+    options: ChampionOptions,
+) -> Calibrated:
+    """Calibrate raw probabilities, and set categories for the headline task.
+
+    Raises:
+        NotEnoughDataError: too few events, see `train_champion`.
+    """
+    sample, headline = options.sample, stopping_task(tasks)
+    scored = score_cohort(predict, calibration, tasks=tasks, sample=sample)
+    allow_small = options.training.allow_small
+    calibrators = fit_calibrators(predict, scored, held_out, tasks=tasks, sample=sample, allow_small=allow_small)
+    return Calibrated(calibrators, policy_of(scored, calibrators[headline.name], headline, options))
 
 
 def fit_rivals(
@@ -149,7 +185,8 @@ def fit_rivals(
     return calibrated
 
 
-def _with_early_task(tasks: Sequence[Task]) -> tuple[Task, ...]:
+def with_early_task(tasks: Sequence[Task]) -> tuple[Task, ...]:
+    """The tasks and the early-warning task, which every model that is served answers."""
     return (*tasks,) if any(task.name == EARLY_TASK.name for task in tasks) else (*tasks, EARLY_TASK)
 
 
@@ -163,7 +200,12 @@ def _uncalibrated(network: RiskNet, norms: InputNorms, tasks: Sequence[Task]) ->
     return predict
 
 
-def _policy(scored: CohortScores, calibrator: Calibrator, headline: Task, options: ChampionOptions) -> CategoryPolicy:
+def policy_of(scored: CohortScores, calibrator: Calibrator, headline: Task, options: ChampionOptions) -> CategoryPolicy:
+    """Categories for the calibrated scores of a cohort.
+
+    Raises:
+        NotEnoughDataError: the cohort has no event of the headline task, or nothing else.
+    """
     base_rate = scored.base_rate(headline)
     if not 0 < base_rate < 1:
         msg = f"The calibration cohort's rate of {headline.name} is {base_rate:.3f}: categories need some students with the event and some without; take a larger cohort or a longer follow-up."

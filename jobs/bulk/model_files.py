@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Self
 
 from edupulse_ml.core.ids import ModelVersion
-from edupulse_ml.models.artifact import ModelArtifact
+from edupulse_ml.models.strategies import ServableModel, load_strategy
 
 
 @dataclass(frozen=True)
@@ -19,10 +19,10 @@ class ModelFiles:
 
     @classmethod
     def read(cls, version: ModelVersion, folder: Path) -> Self:
-        """The files of a folder that `ModelArtifact.save` wrote."""
+        """The files of a folder that `ServableModel.save` wrote."""
         return cls(version, {file.name: file.read_bytes() for file in sorted(folder.iterdir()) if file.is_file()})
 
-    def load(self) -> ModelArtifact:
+    def load(self) -> ServableModel:
         """The model on one core: the workers are as many as there are cores.
 
         Raises:
@@ -31,4 +31,4 @@ class ModelFiles:
         with tempfile.TemporaryDirectory(prefix="edupulse-model-") as folder:
             for name, data in self.files.items():
                 (Path(folder) / name).write_bytes(data)
-            return ModelArtifact.load(Path(folder), threads=1)
+            return load_strategy(Path(folder), threads=1)

@@ -18,7 +18,7 @@ from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
 from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.core.weeks import day_from_number
-from edupulse_ml.models.artifact import ModelArtifact
+from edupulse_ml.models.strategies import ServableModel, load_strategy
 from edupulse_ml.storage.scoring_runs import Chunk, ScoringKind, ScoringRun, ScoringRunStore, ScoringTotals
 from jobs.bulk.folders import ChunkFolder, value_to_continue_with
 from jobs.bulk.model_files import ModelFiles
@@ -69,11 +69,11 @@ class DistrictScores:
 @dataclass(frozen=True)
 class _Champion:
     files: ModelFiles
-    artifact: ModelArtifact
+    artifact: ServableModel
 
     @classmethod
     def of(cls, version: ModelVersion, folder: Path) -> "_Champion":
-        return cls(ModelFiles.read(version, folder), ModelArtifact.load(folder))
+        return cls(ModelFiles.read(version, folder), load_strategy(folder))
 
     @property
     def digest(self) -> str:

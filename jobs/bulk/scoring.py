@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import StudentId, StudentKey
-from edupulse_ml.models.artifact import ModelArtifact
+from edupulse_ml.models.strategies import ServableModel
 from edupulse_ml.storage.scoring_runs import Chunk, KeyedRows, Origin, ScoredRows, ScoringRun
 from jobs.bulk.model_files import ModelFiles
 from jobs.bulk.score_files import ScoresDescription, write_scores
@@ -82,7 +82,7 @@ class _Answers:
 class Scorer:
     """`ChunkWorker` of a `ScoringPlan`."""
 
-    def __init__(self, plan: ScoringPlan, artifact: ModelArtifact, stores: BulkStores | None) -> None:
+    def __init__(self, plan: ScoringPlan, artifact: ServableModel, stores: BulkStores | None) -> None:
         self._plan = plan
         self._artifact = artifact
         self._stores = stores

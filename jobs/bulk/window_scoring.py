@@ -4,12 +4,12 @@ import numpy as np
 
 from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.core.sufficiency import SufficiencyPolicy, coverage_shares, has_enough
-from edupulse_ml.models.artifact import ModelArtifact
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
+from edupulse_ml.models.strategies import ServableModel
 from edupulse_ml.storage.scoring_runs import INSUFFICIENT, ScoredRows
 
 
-def score_rows(artifact: ModelArtifact, batch: SequenceBatch, *, today: int) -> ScoredRows:
+def score_rows(artifact: ServableModel, batch: SequenceBatch, *, today: int) -> ScoredRows:
     """One row per window. `today` is the local day number as of which the students are scored.
 
     Raises:

@@ -135,7 +135,7 @@ def test_an_incomplete_folder_is_refused(folder, tmp_path):
 
 def test_the_folder_holds_no_pickle(folder):
     assert sorted(path.name for path in folder.iterdir()) == [
-        "calibration.json", "model.json", "model.onnx", "network.pt", "norms.npz",
+        "calibration.json", "model.json", "model.onnx", "network.pt", "norms.npz", "strategy.json",
     ]  # fmt: skip
     torch.load(folder / "network.pt", weights_only=True)
     np.load(folder / "norms.npz", allow_pickle=False).close()

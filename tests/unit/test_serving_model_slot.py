@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NoReturn
 
 import numpy as np
@@ -152,6 +153,19 @@ def test_a_short_window_shows_the_weeks_it_has() -> None:
         [19_028, 19_021, 19_014],
         [19_007, 19_000, -1],
     ]
+
+
+def test_a_strategy_in_which_nothing_attends_shows_no_weeks() -> None:
+    def unattending(batch: SequenceBatch) -> SimpleNamespace:
+        scores = TRANSPARENT.score(batch)
+        return SimpleNamespace(
+            risk_score=scores.risk_score,
+            risk_60plus=scores.risk_60plus,
+            attention=np.zeros(batch.week.shape, dtype=np.float32),
+        )
+
+    live = dataclasses.replace(LIVE, model=dataclasses.replace(TRANSPARENT, score=unattending))
+    assert score_windows(live, fetched("found"), with_reasons=(False,)).scores.attention_week.tolist() == [[-1, -1, -1]]
 
 
 def test_no_found_student_asks_the_model_nothing() -> None:

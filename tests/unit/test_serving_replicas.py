@@ -122,8 +122,8 @@ def test_auto_takes_a_gpu_only_where_ray_granted_one(monkeypatch, device, grante
     monkeypatch.setattr(ray, "is_initialized", lambda: True)
     monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    monkeypatch.setattr("edupulse_ml.models.artifact.ModelArtifact.load", load)
-    monkeypatch.setattr("edupulse_ml.explain.artifact.ExplainableArtifact", lambda _: None)
+    monkeypatch.setattr("edupulse_ml.models.strategies.load_strategy", load)
+    monkeypatch.setattr("edupulse_ml.explain.strategies.explain_model", lambda _: None)
     models = RegistryModels("sqlite://", DistrictId("demo"), Path(), device, torch.get_num_threads())
     models.load(ModelFiles(ModelVersion("1"), Path()))
     assert loaded == [used]

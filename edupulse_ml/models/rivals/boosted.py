@@ -47,6 +47,11 @@ class Boosted:
         self._options = options or BoostedOptions()
         self._boosters: dict[str, lgb.Booster] = {}
 
+    @property
+    def boosters(self) -> Mapping[str, lgb.Booster]:
+        """By task; empty before `fit`."""
+        return self._boosters
+
     def fit(
         self,
         train: TrainingData,

@@ -74,6 +74,10 @@ class LevelRule(ABC):
         level = self.levels(last_step(batch))
         return {task: rates[level] for task, rates in self._rates.items()}
 
+    def rates(self, task: str) -> NDArray[np.float64]:
+        """[n_levels] probability of each level."""
+        return self._rates[task]
+
     def save(self, directory: Path) -> None:
         """Write the probabilities as JSON."""
         directory.mkdir(parents=True, exist_ok=True)
