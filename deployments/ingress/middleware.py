@@ -9,7 +9,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.ingress.problems import INTERNAL_DETAIL, Problem, error_headers, problem_of, problem_response
+from deployments.ingress.problems import (
+    INTERNAL_DETAIL,
+    Problem,
+    error_headers,
+    http_problem_response,
+    problem_of,
+    problem_response,
+)
 from edupulse_ml.core.errors import EduPulseError, UnauthorizedError
 from edupulse_ml.security.tokens import token_matches
 
@@ -67,6 +74,8 @@ class RequestGate:
         except EduPulseError as error:
             response = problem_response(problem_of(error, request_id=request_id), headers=error_headers(error))
             await response(scope, receive, send_with_id)
+        except HTTPException as error:
+            await http_problem_response(error, request_id=request_id)(scope, receive, send_with_id)
         except Exception as error:
             # The message of an unforeseen error may hold a student's data, so only its kind is logged.
             _log.error("unhandled %s, request_id=%s, at %s", type(error).__name__, request_id, _place(error))

@@ -1,36 +1,28 @@
 """Routes that score students and show what was scored."""
 
-import re
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.responses import Response
+from pydantic import BaseModel
 
-from deployments.ingress.problems import PROBLEM_MEDIA_TYPE, Problem, problem_of, request_id_of
+from deployments.ingress.prediction_answers import PredictionAnswers
+from deployments.ingress.problems import PROBLEM_MEDIA_TYPE, Problem, request_id_of
 from deployments.ingress.schemas import (
+    BATCH_PATH,
     MAX_HISTORY,
     MAX_STUDENT_ID_LENGTH,
+    PREDICT_PATH,
     STUDENT_ID_PATTERN,
     AnswerOut,
     BatchOut,
     BatchRequest,
-    FailedOut,
     HistoryOut,
-    InsufficientOut,
-    PredictionOut,
     PredictRequest,
-    insufficient_out,
     prediction_out,
 )
 from deployments.ingress.services import Services
-from deployments.messages import Answer, Question
-from edupulse_ml.core.errors import InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import StudentId
-from edupulse_ml.core.predictions import InsufficientData, Prediction
-
-_VALID_ID: Final = re.compile(STUDENT_ID_PATTERN)
-_UNKNOWN: Final = "This district has no student with the id asked for: check the id, or import the student's records."
-_INVALID: Final = f"A student id has 1 to {MAX_STUDENT_ID_LENGTH} characters and no control characters."
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -39,69 +31,29 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": "Problem", "content": content} for status in statuses}
 
 
-def _is_valid(student_id: str) -> bool:
-    return (
-        len(student_id) <= MAX_STUDENT_ID_LENGTH
-        and _VALID_ID.fullmatch(student_id) is not None
-        and not any("\ud800" <= character <= "\udfff" for character in student_id)
-    )
-
-
-def _shown(answer: Answer) -> PredictionOut | InsufficientOut | None:
-    if isinstance(answer, Prediction):
-        return prediction_out(answer)
-    return insufficient_out(answer) if isinstance(answer, InsufficientData) else None
-
-
 def add_prediction_routes(app: FastAPI, services: Services) -> None:
     """Add `/api/v1/predict` and what belongs to it."""
-    actor = f"token-{services.token_sha256[:8]}"
-
-    def question(request: Request, asked: PredictRequest | BatchRequest, student_id: str) -> Question:
-        return Question(
-            student_id=StudentId(student_id),
-            as_of=asked.as_of,
-            include_reasons=asked.include_reasons,
-            request_id=request_id_of(request) or "",
-            actor=actor,
-        )
+    answers = PredictionAnswers(services)
 
     @app.post(
-        "/api/v1/predict",
+        PREDICT_PATH,
         summary="Score one student",
         tags=["predictions"],
         response_model=AnswerOut,
         responses=problems(401, 404, 413, 422, 429, 500, 503),
     )
     async def predict(request: Request, body: PredictRequest) -> Response:
-        answer = await services.scoring.predict(question(request, body, body.student_id))
-        shown = _shown(answer)
-        if shown is None:
-            raise NotFoundError(_UNKNOWN)
-        return _json(shown)
+        return _json(await answers.one(body, request_id=request_id_of(request) or ""))
 
     @app.post(
-        "/api/v1/predict/batch",
+        BATCH_PATH,
         summary="Score up to 100 students",
         tags=["predictions"],
         response_model=BatchOut,
         responses=problems(401, 413, 422, 429, 500, 503),
     )
     async def predict_batch(request: Request, body: BatchRequest) -> Response:
-        valid = [student_id for student_id in body.student_ids if _is_valid(student_id)]
-        answers = iter(
-            await services.scoring.predict_many([question(request, body, student_id) for student_id in valid])
-            if valid
-            else ()
-        )
-        results: list[PredictionOut | InsufficientOut | FailedOut] = []
-        for student_id in body.student_ids:
-            if not _is_valid(student_id):
-                results.append(FailedOut(student_id=None, problem=problem_of(InvalidInputError(_INVALID))))
-                continue
-            unknown = FailedOut(student_id=student_id, problem=problem_of(NotFoundError(_UNKNOWN)))
-            results.append(_shown(next(answers)) or unknown)
-        return _json(BatchOut(results=results))
+        return _json(await answers.many(body, request_id=request_id_of(request) or ""))
 
     @app.get(
         "/api/v1/predict/history/{student_id:path}",  # an id may hold a slash
@@ -116,11 +68,11 @@ def add_prediction_routes(app: FastAPI, services: Services) -> None:
         limit: Annotated[int, Query(ge=1, le=MAX_HISTORY, description="At most this many.")] = 50,
     ) -> Response:
         found = await services.scoring.history(
-            StudentId(student_id), limit=limit, actor=actor, request_id=request_id_of(request) or ""
+            StudentId(student_id), limit=limit, actor=services.actor, request_id=request_id_of(request) or ""
         )
         return _json(HistoryOut(student_id=student_id, predictions=[prediction_out(item) for item in found]))
 
 
-def _json(body: PredictionOut | InsufficientOut | BatchOut | HistoryOut) -> Response:
+def _json(body: BaseModel) -> Response:
     # Already valid: a second validation by the framework would cost more than the prediction.
     return Response(content=body.model_dump_json(), media_type="application/json")

@@ -114,16 +114,21 @@ async def _on_edupulse_error(request: Request, error: Exception) -> Response:
 
 
 async def _on_http_error(request: Request, error: Exception) -> Response:
-    status = HTTPStatus(error.status_code) if isinstance(error, HTTPException) else HTTPStatus.INTERNAL_SERVER_ERROR
-    headers = dict(error.headers) if isinstance(error, HTTPException) and error.headers else None
+    known = error if isinstance(error, HTTPException) else HTTPException(HTTPStatus.INTERNAL_SERVER_ERROR)
+    return http_problem_response(known, request_id=request_id_of(request))
+
+
+def http_problem_response(error: HTTPException, *, request_id: str | None) -> Response:
+    """The framework's own kind of error as a problem."""
+    status = HTTPStatus(error.status_code)
     problem = Problem(
         type=_slug(status.phrase),
         title=status.phrase,
         status=status,
         detail=f"{status.description or status.phrase}.",
-        request_id=request_id_of(request),
+        request_id=request_id,
     )
-    return problem_response(problem, headers=headers)
+    return problem_response(problem, headers=dict(error.headers) if error.headers else None)
 
 
 def add_problem_handlers(app: FastAPI) -> None:

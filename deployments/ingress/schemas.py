@@ -11,6 +11,8 @@ from deployments.ingress.problems import Problem
 from edupulse_ml.core.predictions import Category, InsufficientData, Prediction, Reason
 from edupulse_ml.core.tables import MAX_TEXT_LENGTH
 
+PREDICT_PATH: Final = "/api/v1/predict"
+BATCH_PATH: Final = "/api/v1/predict/batch"
 MAX_STUDENT_ID_LENGTH: Final = MAX_TEXT_LENGTH
 STUDENT_ID_PATTERN: Final = r"^[^\x00-\x1f\x7f]+$"
 MAX_BATCH: Final = 100

@@ -52,3 +52,8 @@ class Services:
     metrics: MetricsSource
     token_sha256: str
     version: str
+
+    @property
+    def actor(self) -> str:
+        """Who asks, for the audit trail."""
+        return f"token-{self.token_sha256[:8]}"
