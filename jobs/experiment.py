@@ -1,7 +1,7 @@
 """One honest experiment on a district's history: split, fit, calibrate, and judge on a later year and other people."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final
 
@@ -19,6 +19,7 @@ from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportCo
 from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_person, split_by_school_year
 from edupulse_ml.models.labels import labelled_steps
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
+from jobs.comparisons import simple_strategies
 
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
@@ -33,13 +34,14 @@ _ENOUGH_LEAVERS: Final = 100
 @dataclass(frozen=True)
 class History:
     """A district's student-weeks and how its enrolments ended, as known on `known_day`. `person_ids` has one entry per
-    student of the block.
+    student of the block, and so has each audit attribute in `audit` (None: not recorded); no model sees those.
     """
 
     block: FeatureBlock
     exits: ExitEvents
     person_ids: tuple[str, ...]
     known_day: int
+    audit: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Experiment:
     window_weeks: int
     person: Int32
     """[N] position of each student's person, which intervals resample."""
+    audit: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """As in `History`; for the report only."""
 
 
 def latest_test_year(history: History) -> int:
@@ -115,6 +119,7 @@ def set_up(
         tasks=tuple(tasks),
         window_weeks=window_weeks,
         person=np.unique(np.asarray(history.person_ids), return_inverse=True)[1].astype(np.int32),
+        audit=history.audit,
     )
 
 
@@ -132,13 +137,22 @@ def judge(
     """The report of all models on the test people, one landmark per student and month, with lead times. `champion` names
     the model that the others are rivals of.
     """
-    student, step = _landmarks(experiment.test)
+    student, step = landmarks(experiment.test)
     cutoff = _cutoff(experiment.test, student, step)
     weekly_student, weekly_step = experiment.test.rows()
     risk = experiment.tasks[0]
     return evaluate_models(
         {name: predict_rows(predict, experiment, experiment.test, student, step) for name, predict in models.items()},
-        EvaluationRows(experiment.person[student], cutoff, experiment.test.outcomes.select(student), _months(cutoff)),
+        EvaluationRows(
+            experiment.person[student],
+            cutoff,
+            experiment.test.outcomes.select(student),
+            _months(cutoff),
+            groups={name: [values[who] for who in student] for name, values in experiment.audit.items()},
+            strategies=simple_strategies(
+                experiment.train, experiment.test, tasks=experiment.tasks, student=student, step=step
+            ),
+        ),
         tasks=experiment.tasks,
         context=ReportContext(
             title=title,
@@ -155,7 +169,12 @@ def judge(
             ),
             notes=tuple(notes),
         ),
-        options=EvaluationOptions(replicates=replicates, seed=seed, shortest_follow_up_days=risk.end_day),
+        options=EvaluationOptions(
+            replicates=replicates,
+            seed=seed,
+            shortest_follow_up_days=risk.end_day,
+            judged_share=_judged_share(experiment.test),
+        ),
         weekly=WeeklyScores(
             task=risk.name,
             student=experiment.person[weekly_student],
@@ -198,7 +217,15 @@ def _students_with_event(data: TrainingData, task: Task) -> int:
     return len(np.unique(steps.student[steps.labels[task.name] == 1]))
 
 
-def _landmarks(data: TrainingData) -> tuple[Int32, Int32]:
+def _judged_share(data: TrainingData) -> float:
+    """Part of the students with a week in the judged time that is judged."""
+    judged = data.block.week[data.eligible]
+    there = (data.block.week >= judged.min()) & (data.block.week <= judged.max())
+    return float(data.eligible.any(axis=1).sum() / there.any(axis=1).sum())
+
+
+def landmarks(data: TrainingData) -> tuple[Int32, Int32]:
+    """Positions (student, step) of the student-weeks that are judged: the first eligible one of each month."""
     student, step = np.nonzero(monthly_landmarks(data.block, data.eligible))
     return student.astype(np.int32), step.astype(np.int32)
 

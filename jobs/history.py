@@ -7,7 +7,9 @@ from zoneinfo import ZoneInfo
 
 from edupulse_ml.core.errors import NotEnoughDataError
 from edupulse_ml.core.sequences import concatenate_blocks
+from edupulse_ml.core.tables import AUDIT_ATTRIBUTES
 from edupulse_ml.core.weeks import last_closed_week, local_day
+from edupulse_ml.storage.records import AuditAttributeReader
 from jobs.experiment import History
 from jobs.wiring import JobContext
 
@@ -16,7 +18,8 @@ _FIRST_WEEK: Final = 0
 
 
 async def load_history(context: JobContext, *, as_of: datetime, on_share: Callable[[float], None]) -> History:
-    """Every materialised student-week closed by `as_of`, and the exits known then. `on_share` is told the share read.
+    """Every materialised student-week closed by `as_of`, the exits known then, and the attributes that the fairness
+    audit judges by. `on_share` is told the share read.
 
     Raises:
         NotEnoughDataError: nothing has been materialised yet.
@@ -42,9 +45,11 @@ async def load_history(context: JobContext, *, as_of: datetime, on_share: Callab
             "`edupulse materialise`."
         )
         raise NotEnoughDataError(msg)
+    audit = AuditAttributeReader(context.database)
     return History(
         block=concatenate_blocks(blocks),
         exits=await context.reader.exits_of(keys, as_of=as_of),
         person_ids=tuple(await context.reader.person_ids(keys)),
         known_day=local_day(as_of, zone),
+        audit={name: await audit.attribute_of(keys, attribute=name) for name in AUDIT_ATTRIBUTES},
     )
