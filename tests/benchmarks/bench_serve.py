@@ -63,7 +63,7 @@ class Question:
 def cases(setting: BenchSetting) -> Generator[Case]:
     """Throughput by where features come from and by connections; then latency without load."""
     home = prepare(setting, students=setting.size(10_000, small=150))
-    seconds = 6.0 if not setting.small else 0.3
+    seconds = 4.0 if not setting.small else 0.3
     one_day, computed = (STORED_DAY,), (COMPUTED_DAY,)
     with ExitStack() as stack:
         arena = _Arena(home, _start(setting, home, stack), seconds, warm_up=not setting.small)
