@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import date, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
@@ -17,13 +17,20 @@ from jobs.bulk.running import Place
 from jobs.bulk.score_runs import DistrictScores, ScoreRequest
 from jobs.bulk.score_runs import score as run_scoring
 
+_LISTED_ON_TERMINAL: Final = 10
+
 
 def score(
     *,
     as_of: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Score as known at the end of this day; default: now.")
     ] = None,
-    top: Annotated[int, typer.Option(min=0, help="Students to list.")] = 10,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Students to list; default: 10 on a terminal, none elsewhere, where a log keeps them."
+        ),
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="Folder of windows (`edupulse materialise --to`) instead of the district's own."),
@@ -44,6 +51,7 @@ def score(
     A run that was interrupted is continued by the next one; a second run at the same time waits for the first.
     """
     settings, clock, console = load_settings(), SystemClock(), Console()
+    listed = top if top is not None else _LISTED_ON_TERMINAL * console.is_terminal
     request = ScoreRequest(
         as_of=as_of.date() if as_of else None,
         source=source,
@@ -51,10 +59,11 @@ def score(
         model=model,
         again=again,
         place=place,
-        top=top,
+        top=listed,
     )
     result = asyncio.run(run_scoring(settings, request, clock=clock, console=console))
-    console.print(ranking_table(result.predictions))
+    if listed:
+        console.print(ranking_table(result.predictions))
     console.print(
         f"{result.scored:,} students scored with model {result.model_version}, "
         f"{result.insufficient:,} without enough data to be scored."
