@@ -77,13 +77,14 @@ def record_run(
     reports: Mapping[str, EvaluationReport],
 ) -> ModelVersion:
     """Track the run with parameters, metrics per epoch, reports, plots and the artefact, and register the artefact.
-    The reports are written beside the stored model's folder.
+    The reports are written beside the stored model's folder; that of the test people is `evaluation.json`.
     """
     files = stored.folder.with_name("evaluation")
     files.mkdir()
     for part, report in reports.items():
-        (files / f"{part}.json").write_text(report.to_json(), encoding="utf-8")
-        (files / f"{part}.html").write_text(report_html(report), encoding="utf-8")
+        name = "evaluation" if part == "test" else part
+        (files / f"{name}.json").write_text(report.to_json(), encoding="utf-8")
+        (files / f"{name}.html").write_text(report_html(report), encoding="utf-8")
     for plot, png in report_pngs(reports["test"]).items():
         (files / f"{plot}.png").write_bytes(png)
     with tracking.run(name) as run:

@@ -30,6 +30,9 @@ MODEL_TITLES: Final[Mapping[str, str]] = {
     "lightgbm": "LightGBM",
     "mlp_last_week": "Last week only (MLP)",
     "gru": "GRU",
+    "boosted": "Boosted trees",
+    "ensemble": "Ensemble",
+    "rules": "ABC rule (served)",
 }
 """Names that a reader knows; a model that is not here is called by its own name."""
 
