@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,9 @@ from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.html import report_html
+from edupulse_ml.evaluation.model_card import model_card_html
 from edupulse_ml.evaluation.report import EvaluationReport
+from edupulse_ml.models.rivals.boosted import Boosted
 from edupulse_ml.models.strategies import load_strategy
 from edupulse_ml.training.pipeline import fit_rivals
 from jobs.experiment import History, Predict, default_tasks, judge, set_up
@@ -20,6 +23,7 @@ from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
 from jobs.reporting import SPLIT_SEED, TEST_YEAR, show_report
+from jobs.unseen_schools import SchoolOptions, boosted_trees, judge_short_records, judge_unseen_schools
 from jobs.wiring import JobContext, open_context
 
 
@@ -27,7 +31,11 @@ def evaluate(
     *,
     model: Annotated[str | None, typer.Option(help="Registered version; default: the champion.")] = None,
     replicates: Annotated[int, typer.Option(min=10, help="Resamplings of students for the intervals.")] = 1000,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json and report.html.")] = None,
+    schools: Annotated[
+        int,
+        typer.Option(min=0, help="Schools to hold out one by one, fitting LightGBM without each; 0: none are."),
+    ] = 0,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and model_card.html.")] = None,
 ) -> None:
     """Judge a registered model on the test year and people of its own split, with the outcomes known by now."""
     settings, console = load_settings(), Console()
@@ -35,7 +43,7 @@ def evaluate(
         evaluate_model(
             settings,
             version=ModelVersion(model) if model else None,
-            replicates=replicates,
+            options=EvaluationRun(replicates=replicates, schools=schools),
             clock=SystemClock(),
             console=console,
         )
@@ -45,14 +53,23 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(report.to_json(), encoding="utf-8")
         (out / "report.html").write_text(report_html(report), encoding="utf-8")
-        console.print(f"Written: {out / 'report.json'}, {out / 'report.html'}", soft_wrap=True)
+        (out / "model_card.html").write_text(model_card_html(report), encoding="utf-8")
+        console.print(f"Written to {out}: report.json, report.html, model_card.html", soft_wrap=True)
+
+
+@dataclass(frozen=True)
+class EvaluationRun:
+    """`replicates` resamplings of students; `schools` to hold out one by one (0: none, and nothing is fitted for it)."""
+
+    replicates: int = 1000
+    schools: int = 0
 
 
 async def evaluate_model(
     settings: Settings,
     *,
     version: ModelVersion | None,
-    replicates: int,
+    options: EvaluationRun,
     clock: Clock,
     console: Console,
 ) -> EvaluationReport:
@@ -70,12 +87,14 @@ async def evaluate_model(
                 context, as_of=clock.now(), on_share=lambda share: bars.update(reading, completed=share)
             )
             judging = bars.add_task("fitting rivals and judging", total=None)
-            report = await asyncio.to_thread(_judge, context, history, version=version, replicates=replicates)
+            report = await asyncio.to_thread(_judge, context, history, version=version, options=options)
             bars.update(judging, total=1, completed=1)
         return report
 
 
-def _judge(context: JobContext, history: History, *, version: ModelVersion | None, replicates: int) -> EvaluationReport:
+def _judge(
+    context: JobContext, history: History, *, version: ModelVersion | None, options: EvaluationRun
+) -> EvaluationReport:
     fetched = context.registry.fetch(version)
     artifact = load_strategy(fetched.path, threads=0)
     artifact.contract.require_match(context.contract)
@@ -102,14 +121,24 @@ def _judge(context: JobContext, history: History, *, version: ModelVersion | Non
     models: Mapping[str, Predict] = {artifact.strategy: artifact.predict} | {
         rival.name: rival.predict for rival in rivals
     }
-    return judge(
+    report = judge(
         experiment,
         models,
         title=f"District {context.settings.district}, model version {fetched.version}",
         created_at=context.clock.now().isoformat(timespec="seconds"),
-        replicates=replicates,
+        replicates=options.replicates,
         seed=0,
         champion=artifact.strategy,
+    )
+    if options.schools == 0:
+        return report
+    judged = SchoolOptions(max_schools=options.schools, replicates=options.replicates, seed=seed)
+    return replace(
+        report,
+        generalisation=(
+            *judge_unseen_schools(experiment, boosted_trees(experiment, seed=seed), name=Boosted.name, options=judged),
+            *judge_short_records(experiment, artifact.predict, name=artifact.strategy, options=judged),
+        ),
     )
 
 

@@ -32,7 +32,7 @@ def precision_recall_png(report: EvaluationReport, *, task: str) -> bytes | None
     curves = [curve for curve in report.precision_recall if curve.task == task]
     if not curves:
         return None
-    figure, axes = _blank("Share of all leavers found (recall)", "Share of flags that are right (precision)")
+    figure, axes = blank("Share of all leavers found (recall)", "Share of flags that are right (precision)")
     for curve in _champion_last(report, curves):
         _draw(axes, report, curve.model, x=curve.recall, y=curve.precision)
     base_rate = report.group(model=report.context.champion, task=task).base_rate
@@ -40,7 +40,7 @@ def precision_recall_png(report: EvaluationReport, *, task: str) -> bytes | None
         axes.axhline(base_rate, color="#bbbbbb", linestyle=":", label=f"By chance ({base_rate:.1%})")
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1)
-    return _png(figure, axes)
+    return as_png(figure, axes)
 
 
 def reliability_png(report: EvaluationReport, *, task: str) -> bytes | None:
@@ -48,13 +48,13 @@ def reliability_png(report: EvaluationReport, *, task: str) -> bytes | None:
     curves = [curve for curve in report.calibration if curve.task == task and len(curve.bins) > 1]
     if not curves:
         return None
-    figure, axes = _blank("Risk that the model said", "Share that left")
+    figure, axes = blank("Risk that the model said", "Share that left")
     top = max(max(b.mean_score, b.share_left) for curve in curves for b in curve.bins)
     axes.plot([0, top], [0, top], color="#bbbbbb", linestyle=":", label="Right")
     for curve in _champion_last(report, curves):
         x, y = [b.mean_score for b in curve.bins], [b.share_left for b in curve.bins]
         _draw(axes, report, curve.model, x=x, y=y, marker="o")
-    return _png(figure, axes)
+    return as_png(figure, axes)
 
 
 def lead_time_png(report: EvaluationReport) -> bytes | None:
@@ -62,14 +62,14 @@ def lead_time_png(report: EvaluationReport) -> bytes | None:
     told = [entry for entry in report.lead_times if entry.lead_time.ecdf_days]
     if not told:
         return None
-    figure, axes = _blank("Days from the first sustained flag to the last day attended", "Share of those flagged")
+    figure, axes = blank("Days from the first sustained flag to the last day attended", "Share of those flagged")
     for entry in _champion_last(report, told):
         days = np.asarray(entry.lead_time.ecdf_days)
         _draw(axes, report, entry.model, x=days.tolist(), y=(1 - np.linspace(0, 1, len(days))).tolist())
     axes.axvline(60, color="#bbbbbb", linestyle=":", label="60 days")
     axes.set_xlim(left=0)
     axes.set_ylim(0, 1)
-    return _png(figure, axes)
+    return as_png(figure, axes)
 
 
 def recall_by_landmark_png(report: EvaluationReport, *, task: str, metric: str = "recall_top10") -> bytes | None:
@@ -81,7 +81,7 @@ def recall_by_landmark_png(report: EvaluationReport, *, task: str, metric: str =
     ]
     if len(shown) < 2:
         return None
-    figure, axes = _blank("Landmark", "Share of all leavers among the top 10 %")
+    figure, axes = blank("Landmark", "Share of all leavers among the top 10 %")
     for model in sorted(report.models, key=lambda name: name == report.context.champion):
         values = [report.figure(metric, model=model, task=task, landmark=landmark).value for landmark in shown]
         y = [np.nan if value is None else value for value in values]
@@ -89,7 +89,7 @@ def recall_by_landmark_png(report: EvaluationReport, *, task: str, metric: str =
     step = -(-len(shown) // _MAX_TICKS)
     axes.set_xticks(range(0, len(shown), step), shown[::step], rotation=30, ha="right")
     axes.set_ylim(bottom=0)
-    return _png(figure, axes)
+    return as_png(figure, axes)
 
 
 def data_url(png: bytes) -> str:
@@ -108,7 +108,8 @@ def report_pngs(report: EvaluationReport) -> dict[str, bytes]:
     return {name: png for name, png in drawn.items() if png is not None}
 
 
-def _blank(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+def blank(x_label: str, y_label: str) -> tuple[Figure, Axes]:
+    """An empty picture with named axes."""
     figure = Figure(figsize=_SIZE_INCHES, dpi=_DPI, layout="constrained")
     axes = figure.add_subplot()
     axes.set_xlabel(x_label)
@@ -135,7 +136,8 @@ def _champion_last(report: EvaluationReport, entries: Sequence[Curve]) -> list[C
     return sorted(entries, key=lambda entry: entry.model == report.context.champion)
 
 
-def _png(figure: Figure, axes: Axes) -> bytes:
+def as_png(figure: Figure, axes: Axes) -> bytes:
+    """The picture with its legend."""
     axes.legend(frameon=False, fontsize=8)
     buffer = BytesIO()
     FigureCanvasAgg(figure).print_png(buffer)
