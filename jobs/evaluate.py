@@ -35,7 +35,7 @@ def evaluate(
         int,
         typer.Option(min=0, help="Schools to hold out one by one, fitting LightGBM without each; 0: none are."),
     ] = 0,
-    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and model_card.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and model-card.html.")] = None,
 ) -> None:
     """Judge a registered model on the test year and people of its own split, with the outcomes known by now."""
     settings, console = load_settings(), Console()
@@ -53,8 +53,8 @@ def evaluate(
         out.mkdir(parents=True, exist_ok=True)
         (out / "report.json").write_text(report.to_json(), encoding="utf-8")
         (out / "report.html").write_text(report_html(report), encoding="utf-8")
-        (out / "model_card.html").write_text(model_card_html(report), encoding="utf-8")
-        console.print(f"Written to {out}: report.json, report.html, model_card.html", soft_wrap=True)
+        (out / "model-card.html").write_text(model_card_html(report), encoding="utf-8")
+        console.print(f"Written to {out}: report.json, report.html, model-card.html", soft_wrap=True)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from edupulse_ml.core.contract import current_contract
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.weeks import day_from_number
 from edupulse_ml.evaluation.html import report_html
+from edupulse_ml.evaluation.model_card import model_card_html
 from edupulse_ml.evaluation.plots import report_pngs
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.evaluation.table import report_table
@@ -77,14 +78,16 @@ def record_run(
     reports: Mapping[str, EvaluationReport],
 ) -> ModelVersion:
     """Track the run with parameters, metrics per epoch, reports, plots and the artefact, and register the artefact.
-    The reports are written beside the stored model's folder; that of the test people is `evaluation.json`.
+    The reports are written beside the stored model's folder; that of the test people is `evaluation.json`,
+    and in words for a school board `model-card.html`.
     """
     files = stored.folder.with_name("evaluation")
     files.mkdir()
     for part, report in reports.items():
-        name = "evaluation" if part == "test" else part
-        (files / f"{name}.json").write_text(report.to_json(), encoding="utf-8")
-        (files / f"{name}.html").write_text(report_html(report), encoding="utf-8")
+        stem = "evaluation" if part == "test" else part
+        (files / f"{stem}.json").write_text(report.to_json(), encoding="utf-8")
+        (files / f"{stem}.html").write_text(report_html(report), encoding="utf-8")
+    (files / "model-card.html").write_text(model_card_html(reports["test"]), encoding="utf-8")
     for plot, png in report_pngs(reports["test"]).items():
         (files / f"{plot}.png").write_bytes(png)
     with tracking.run(name) as run:
