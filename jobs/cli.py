@@ -47,6 +47,8 @@ COMMANDS: Final = (
     Command("materialise", "jobs.materialise", "materialise", "Compute the features that imports touched.", _RECORDS),
     Command("train", "jobs.train", "train", "Train, calibrate, evaluate and register a model.", _MODEL),
     Command("evaluate", "jobs.evaluate", "evaluate", "Evaluate a registered model beside its rivals.", _MODEL),
+    Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),
+    Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),
     Command("score", "jobs.score", "score", "Score students and store the predictions.", _MODEL),
     Command("benchmark", "jobs.benchmark", "app", "Train and test on a public data set.", _MODEL),
 )

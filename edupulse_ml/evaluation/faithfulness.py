@@ -27,6 +27,7 @@ _NO_NOISE: Final = "no noisy inputs were given"
 _ONE_SEED: Final = "one seed only: there is nothing to compare with"
 _NO_TWIN: Final = "the model has no weights that could be drawn at random"
 _NO_WEEKS: Final = "the model's reasons are not told by week"
+_FLAT_LATEST: Final = "deleting the last weeks does not lower the scores: no ratio exists"
 _FLAT_RANDOM: Final = "deleting at random does not lower the scores: no ratio exists"
 
 
@@ -100,6 +101,9 @@ class Faithfulness:
     """F1: fall of the logit without the highest fifth of the weeks, in falls without a random fifth."""
     recency_gain: Figure = field(default=Figure(None))
     """F2: the same, in falls without the last fifth."""
+    recency_attainable: Figure = field(default=Figure(None))
+    """What F2 would be of an order by occlusion, one week at a time: where the score hangs on the last weeks anyway, no
+    order can beat recency by much."""
     polarity: Figure = field(default=Figure(None))
     """F3: share of shown reasons whose removal moves the logit as claimed."""
     completeness: Figure = field(default=Figure(None))
@@ -121,21 +125,21 @@ def measure_faithfulness(
     n_students = len(rows.z)
     if not n_students:
         none = Figure(None, reason="no student to test on")
-        return Faithfulness(0, 0, none, none, none, none, none, none, none)
+        return Faithfulness(0, 0, none, none, none, none, none, none, none, none)
     units = _units(rows)
     whole = rows.logit(rows.z, np.arange(n_students))
     rng = np.random.default_rng(options.seed)
     orders = [units.random_order(rng) for _ in range(options.random_draws)]
-    highest = _mean_fall(rows, units, whole, units.order(units.attribution), options.deleted_share)
-    by_chance = float(np.mean([_mean_fall(rows, units, whole, order, options.deleted_share) for order in orders]))
-    latest = (
-        _mean_fall(rows, units, whole, units.order(units.position), options.deleted_share) if rows.by_week else None
-    )
+    share = options.deleted_share
+    highest = _mean_fall(rows, units, whole, units.order(units.attribution), share)
+    by_chance = float(np.mean([_mean_fall(rows, units, whole, order, share) for order in orders]))
+    recency, attainable = _against_recency(rows, units, whole, highest, share)
     return Faithfulness(
         n_students=n_students,
         n_reasons=len(rows.shown),
         deletion_gain=_ratio(highest, by_chance, _FLAT_RANDOM),
-        recency_gain=Figure(None, reason=_NO_WEEKS) if latest is None else _ratio(highest, latest, _FLAT_RANDOM),
+        recency_gain=recency,
+        recency_attainable=attainable,
         polarity=_polarity(rows, whole),
         completeness=Figure(_completeness(rows, whole)),
         sanity=_sanity(rows, others.randomised),
@@ -187,6 +191,23 @@ def _mean_fall(
     places = np.maximum(1, np.ceil(share * units.real.sum(axis=1) - 1e-9))[:, None]
     gone = (rank < places) & units.real
     return float(np.mean(whole - rows.logit(units.without(rows.z, gone), np.arange(len(rows.z)))))
+
+
+def _against_recency(
+    rows: ExplainedRows, units: _Units, whole: NDArray[np.floating], highest: float, share: float
+) -> tuple[Figure, Figure]:
+    """The gain over recency of the attributions, and of an order by occlusion."""
+    if not rows.by_week:
+        return Figure(None, reason=_NO_WEEKS), Figure(None, reason=_NO_WEEKS)
+    latest = _mean_fall(rows, units, whole, units.order(units.position), share)
+    everyone = np.arange(len(rows.z))
+    occlusion = np.zeros(units.real.shape)
+    for week in range(units.real.shape[1]):
+        alone = np.zeros_like(units.real)
+        alone[:, week] = units.real[:, week]
+        occlusion[:, week] = whole - rows.logit(units.without(rows.z, alone), everyone)
+    occluded = _mean_fall(rows, units, whole, units.order(occlusion), share)
+    return _ratio(highest, latest, _FLAT_LATEST), _ratio(occluded, latest, _FLAT_LATEST)
 
 
 def _ratio(fall: float, other: float, reason: str) -> Figure:

@@ -14,7 +14,7 @@ def judge_faithfulness(measured: Faithfulness, policy: FaithfulnessPolicy) -> li
     """One result per test; F6 is two, F7 is reported and always passes."""
     return [
         _at_least("F1: deletion gain", measured.deletion_gain, policy.deletion_gain_at_least),
-        _at_least("F2: gain over recency", measured.recency_gain, policy.recency_gain_at_least),
+        _recency(measured, policy),
         _at_least("F3: polarity of shown reasons", measured.polarity, policy.polarity_at_least),
         _at_most("F4: completeness error", measured.completeness, policy.completeness_at_most),
         _at_most("F5: likeness to random weights", measured.sanity, policy.sanity_at_most),
@@ -22,6 +22,14 @@ def judge_faithfulness(measured: Faithfulness, policy: FaithfulnessPolicy) -> li
         _at_least("F6: top concepts under noise", measured.noise_overlap, policy.noise_overlap_at_least),
         _curves(measured),
     ]
+
+
+def _recency(measured: Faithfulness, policy: FaithfulnessPolicy) -> RuleResult:
+    """Where even an order by occlusion stays below the limit, the attributions must come close to that order instead."""
+    attainable, limit = measured.recency_attainable.value, policy.recency_gain_at_least
+    if attainable is not None and policy.recency_share_of_attainable * attainable < limit:
+        limit = policy.recency_share_of_attainable * attainable
+    return _at_least("F2: gain over recency", measured.recency_gain, round(limit, 3))
 
 
 def _at_least(test: str, figure: Figure, limit: float) -> RuleResult:
@@ -36,7 +44,7 @@ def _result(test: str, figure: Figure, limit: str, *, passes: bool) -> RuleResul
     name = f"faithfulness {test}"
     if figure.value is None:
         return judged(name, figure, limit, "untold", f"{name}: {figure.reason or 'not measured'}.")
-    return judged(name, figure, limit, "passed" if passes else "failed", f"{name} is {bracket(figure)}, asked {limit}.")
+    return judged(name, figure, limit, "passed" if passes else "failed", f"{name} is {bracket(figure)}.")
 
 
 def _curves(measured: Faithfulness) -> RuleResult:

@@ -35,6 +35,8 @@ def bracket(figure: Figure, *, signed: bool = False) -> str:
     form = "+.3f" if signed else ".3f"
     if figure.value is None:
         return figure.reason or "nothing to tell"
+    if 0 < abs(figure.value) < 5e-4 and figure.low is None:
+        return format(figure.value, ".1e")
     if figure.low is None or figure.high is None:
         return format(figure.value, form)
     return f"{figure.value:{form}} [{figure.low:{form}}, {figure.high:{form}}]"

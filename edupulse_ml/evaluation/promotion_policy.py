@@ -94,6 +94,8 @@ class FaithfulnessPolicy(_Section):
     students: Annotated[int, Field(ge=10)]
     deletion_gain_at_least: float
     recency_gain_at_least: float
+    recency_share_of_attainable: Share
+    """What is asked instead, as a share of what an order by occlusion reaches, where that is less."""
     polarity_at_least: Share
     completeness_at_most: Margin
     sanity_at_most: float

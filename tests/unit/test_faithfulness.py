@@ -67,6 +67,15 @@ def test_deletion_and_recency_are_those_of_a_slow_loop() -> None:
     assert many.deletion_gain.value == pytest.approx(highest / chance, rel=0.1)
 
 
+def test_what_recency_leaves_attainable_is_measured_by_occlusion() -> None:
+    rows = linear()  # of a sum, occlusion is the attribution
+    measured = measure_faithfulness(rows, OtherAttributions())
+    assert measured.recency_attainable.value == pytest.approx(measured.recency_gain.value, rel=1e-5)
+    swapped = measure_faithfulness(replace(rows, attribution=np.roll(rows.attribution, 1, axis=0)), OtherAttributions())
+    assert swapped.recency_attainable.value == pytest.approx(measured.recency_attainable.value)
+    assert swapped.recency_gain.value < measured.recency_gain.value
+
+
 def test_exact_attributions_are_complete_and_point_the_right_way() -> None:
     measured = measure_faithfulness(linear(), OtherAttributions())
     assert measured.completeness.value == pytest.approx(0.0, abs=1e-4)

@@ -149,6 +149,14 @@ def test_each_test_of_the_reasons_has_its_limit(test: str, good: float, bad: flo
     assert name.startswith("faithfulness F")
 
 
+@pytest.mark.parametrize(
+    ("gain", "attainable", "fails"), [(1.0, 1.02, False), (0.96, 1.02, True), (1.05, 1.5, True), (1.1, 1.5, False)]
+)
+def test_recency_need_not_be_beaten_by_more_than_any_order_can(gain: float, attainable: float, fails: bool) -> None:
+    measured = faithful(recency_gain=Figure(gain), recency_attainable=Figure(attainable))
+    assert bool(names_failed(replace(GOOD, faithfulness=measured))) is fails
+
+
 def test_parity_has_another_limit_for_coarser_arithmetic() -> None:
     assert names_failed(replace(GOOD, parity=Parity("onnx", "torch", 2e-5, 1e-6)))
     assert not names_failed(replace(GOOD, parity=Parity("onnx", "torch", 0.02, 0.009, is_coarse=True)))

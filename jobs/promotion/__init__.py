@@ -1,0 +1,1 @@
+"""Judging a candidate on the district's test rows and moving the champion."""

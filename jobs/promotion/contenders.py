@@ -1,0 +1,90 @@
+"""A registered model as it is served, beside the reference that it must answer like."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.core.sequences import SequenceBatch
+from edupulse_ml.evaluation.gate_evidence import Parity
+from edupulse_ml.explain.explanation import ExplainableModel
+from edupulse_ml.explain.strategies import explainable
+from edupulse_ml.models.strategies.loading import load_strategy
+from edupulse_ml.models.strategies.protocol import ServableModel
+from edupulse_ml.registry.models import FetchedModel
+from jobs.reporting import SPLIT_SEED, TEST_YEAR
+
+
+@dataclass(frozen=True)
+class Contender:
+    """One version under judgement. `reference` is what `model` must answer like: the network in torch, or the model
+    written and read again; `exact` is `model` without coarser arithmetic.
+    """
+
+    version: ModelVersion
+    model: ServableModel
+    exact: ServableModel
+    reference: ServableModel
+    reference_name: str
+    explained: ExplainableModel
+
+    @property
+    def test_year(self) -> int | None:
+        """The school year that the model may be tested on; None: it was split by person only."""
+        stored = self.model.metadata[TEST_YEAR]
+        return int(stored) if stored else None
+
+    @property
+    def split_seed(self) -> int:
+        """The seed that says which people the model has learned from."""
+        return int(self.model.metadata[SPLIT_SEED])
+
+
+def load_contender(fetched: FetchedModel) -> Contender:
+    """The version's files as a contender.
+
+    Raises:
+        NotFoundError: the folder is not a complete model of this release.
+    """
+    model = load_strategy(fetched.path, threads=0)
+    if model.strategy in {"gru", "ensemble"}:
+        exact = load_strategy(fetched.path, engine="onnx-float32", threads=0)
+        reference, name = load_strategy(fetched.path, engine="torch-float32"), "torch"
+    else:
+        exact, reference, name = model, _written_and_read(model), "the model written and read again"
+    return Contender(fetched.version, model, exact, reference, name, explainable(model))
+
+
+def measure_parity(contender: Contender, batch: SequenceBatch) -> Parity:
+    """Largest difference between what is served and the reference, on hazards where there are any, else on the answers
+    themselves: calibration may have steps, at which two equal models differ.
+    """
+    served, exact, reference = (each for each in (contender.model, contender.exact, contender.reference))
+    is_coarse = exact is not served and not np.array_equal(_answers(served, batch), _answers(exact, batch))
+    difference = np.abs(_answers(served, batch) - _answers(reference, batch)).ravel()
+    exactly = np.abs(_answers(exact, batch) - _answers(reference, batch)).ravel()
+    return Parity(
+        served=served.strategy if contender.reference_name != "torch" else "ONNX Runtime",
+        reference=contender.reference_name,
+        largest=float(exactly.max(initial=0.0)),
+        p99=float(np.quantile(difference, 0.99)) if len(difference) else 0.0,
+        is_coarse=is_coarse,
+    )
+
+
+def _answers(model: ServableModel, batch: SequenceBatch) -> NDArray[np.float64]:
+    """[B, K]"""
+    hazards = model.score(batch).hazards
+    if hazards.size and np.isfinite(hazards).all():
+        return hazards
+    return np.stack(list(model.predict(batch).values()), axis=1)
+
+
+def _written_and_read(model: ServableModel) -> ServableModel:
+    with tempfile.TemporaryDirectory(prefix="edupulse-parity-") as scratch:
+        folder = Path(scratch) / "model"
+        model.save(folder)
+        return load_strategy(folder, threads=0)

@@ -1,0 +1,226 @@
+"""Decides on a candidate and moves the champion: one at a time, written down before anything moves."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Self
+
+import structlog
+
+from edupulse_ml.core.clock import Clock
+from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
+from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.evaluation.gate import Verdict, judge_candidate
+from edupulse_ml.evaluation.promotion_note import PromotionNote, with_note
+from edupulse_ml.evaluation.promotion_policy import PromotionPolicy
+from edupulse_ml.registry.models import CHAMPION, PREVIOUS, ModelRegistry
+from edupulse_ml.storage.connection import Database
+from edupulse_ml.storage.promotions import Decision, PromotionKind, PromotionRepository
+from jobs.experiment import History
+from jobs.history import load_history
+from jobs.promotion.contenders import load_contender
+from jobs.promotion.evidence import Step, gather_evidence
+from jobs.wiring import JobContext
+
+Judge = Callable[[ModelVersion, ModelVersion | None], Awaitable[Verdict]]
+"""(candidate, champion) -> verdict."""
+
+_CARDS = ("model-card.html", "evaluation/model-card.html")
+_log = structlog.get_logger(__name__)
+
+
+class PromotionRefusedError(ConflictError):
+    """The candidate does not meet the policy; the champion stays."""
+
+    exit_code = 3
+    title = "Promotion refused"
+
+
+@dataclass(frozen=True)
+class PromotionPlaces:
+    """Where decisions are kept and what they move."""
+
+    clock: Clock
+    database: Database
+    registry: ModelRegistry
+
+    @classmethod
+    def of(cls, context: JobContext) -> Self:
+        """Those of a job."""
+        return cls(context.clock, context.database, context.registry)
+
+
+@dataclass(frozen=True)
+class Override:
+    """Promote against the policy: who answers for it, and why. Both are kept and shown."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class PromotionRequest:
+    """`version` None: the newest one. `by` is who asks; `override` None: the policy decides alone."""
+
+    policy: PromotionPolicy
+    by: str
+    version: ModelVersion | None = None
+    override: Override | None = None
+
+
+@dataclass(frozen=True)
+class PromotionOutcome:
+    """What was decided. `champion_before` None: there was none."""
+
+    kind: PromotionKind
+    candidate: ModelVersion
+    champion_before: ModelVersion | None
+    verdict: Verdict
+
+    @property
+    def promoted(self) -> bool:
+        """Whether the candidate is the champion now."""
+        return self.kind != "refusal"
+
+
+async def promote_if_better(places: PromotionPlaces, request: PromotionRequest, *, judge: Judge) -> PromotionOutcome:
+    """Judge the version and, if it passes or is overridden, make it the champion. A refusal is an outcome, not an error.
+
+    `judge` is asked while nobody else may promote; see `judging_anew`.
+
+    Raises:
+        ConflictError: another promotion is under way, the version is the champion already, or the champion changed while
+            it was judged.
+        NotFoundError: no such version, or none registered.
+        InvalidInputError: an override without a name or a reason.
+    """
+    _require_answerable(request.override)
+    promotions = PromotionRepository(places.database, clock=places.clock)
+    async with promotions.exclusive():
+        registry = places.registry
+        champion = await asyncio.to_thread(registry.champion)
+        candidate = await asyncio.to_thread(_candidate, registry, request.version, champion)
+        verdict = await judge(candidate, champion)
+        if await asyncio.to_thread(registry.champion) != champion:
+            raise ConflictError(
+                f"The champion changed while version {candidate} was judged against version {champion}: judge it again."
+            )
+        kind: PromotionKind = "promotion" if verdict.passed else "refusal" if request.override is None else "override"
+        decision = _decision(kind, request, verdict, candidate, champion)
+        number = await promotions.decide(decision)
+        if kind != "refusal":
+            await asyncio.to_thread(registry.set_champion, candidate)
+            await promotions.moved(number)
+        note = PromotionNote(kind, decision.decided_by, places.clock.now(), decision.reason, verdict)
+        await asyncio.to_thread(_annotate, registry, candidate, note)
+    _log.info("promotion", kind=kind, candidate=candidate, champion=champion, failed=len(verdict.failed))
+    return PromotionOutcome(kind, candidate, champion, verdict)
+
+
+async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
+    """Make the previous champion the champion again; (withdrawn version, champion now). What stood before that one becomes
+    `previous`, so that rolling back twice goes two steps back and never returns to what was withdrawn.
+
+    Raises:
+        ConflictError: a promotion is under way.
+        NotFoundError: there is no champion, or none before it.
+        InvalidInputError: no name or no reason is given.
+    """
+    _require_answerable(Override(by, reason))
+    promotions = PromotionRepository(places.database, clock=places.clock)
+    async with promotions.exclusive():
+        registry = places.registry
+        withdrawn = await asyncio.to_thread(registry.champion)
+        target = await asyncio.to_thread(registry.alias, PREVIOUS)
+        if withdrawn is None or target is None or target == withdrawn:
+            raise NotFoundError(
+                "There is no champion before the present one to return to: promote a version with `edupulse promote`."
+            )
+        number = await promotions.decide(Decision("rollback", by, withdrawn, target, reason))
+        await asyncio.to_thread(registry.set_alias, CHAMPION, target)
+        await promotions.moved(number)
+        await asyncio.to_thread(registry.set_alias, PREVIOUS, await promotions.champion_before(target))
+        note = PromotionNote("rollback", by, places.clock.now(), reason)
+        await asyncio.to_thread(_annotate, registry, withdrawn, note)
+    _log.info("rollback", withdrawn=withdrawn, champion=target)
+    return withdrawn, target
+
+
+def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) -> Judge:
+    """Measures candidate and champion on the same rows of the records as they are now, and judges by `policy`. `step` is
+    told the name of each piece of work.
+    """
+
+    async def judge(candidate: ModelVersion, champion: ModelVersion | None) -> Verdict:
+        step("reading student-weeks")
+        history = await load_history(context, as_of=context.clock.now(), on_share=lambda _: None)
+        return await asyncio.to_thread(measured, history, candidate, champion)
+
+    def measured(history: History, candidate: ModelVersion, champion: ModelVersion | None) -> Verdict:
+        mine = load_contender(context.registry.fetch(candidate))
+        theirs = None if champion is None else load_contender(context.registry.fetch(champion))
+        return judge_candidate(gather_evidence(history, mine, theirs, policy=policy, step=step), policy)
+
+    return judge
+
+
+def refusal(verdict: Verdict) -> PromotionRefusedError:
+    """The error of a refusal: every rule that is not met, with its figure."""
+    lines = "\n".join(f"- {rule.sentence} Limit: {rule.limit}." for rule in verdict.failed)
+    return PromotionRefusedError(
+        f"Version {verdict.candidate} does not meet policy {verdict.policy_version}, the champion stays. Not met:\n{lines}\n"
+        "Train a better one, or answer for it: --override --name NAME --reason WHY."
+    )
+
+
+def _require_answerable(override: Override | None) -> None:
+    if override is not None and not (override.name.strip() and override.reason.strip()):
+        raise InvalidInputError("An override and a rollback need a name and a reason: --name NAME --reason WHY.")
+
+
+def _candidate(registry: ModelRegistry, wanted: ModelVersion | None, champion: ModelVersion | None) -> ModelVersion:
+    versions = registry.versions()
+    if not versions:
+        raise NotFoundError("No model is registered yet: run `edupulse train --no-promote` first.")
+    candidate = wanted or versions[0]
+    if candidate not in versions:
+        raise NotFoundError(f"Version {candidate} is not registered: the versions are {', '.join(reversed(versions))}.")
+    if candidate == champion:
+        raise ConflictError(f"Version {candidate} is the champion already: name another one, or train one.")
+    return candidate
+
+
+def _decision(
+    kind: PromotionKind,
+    request: PromotionRequest,
+    verdict: Verdict,
+    candidate: ModelVersion,
+    champion: ModelVersion | None,
+) -> Decision:
+    override = request.override if kind == "override" else None
+    return Decision(
+        kind=kind,
+        decided_by=request.by if override is None else override.name,
+        from_version=champion,
+        to_version=candidate,
+        reason=None if override is None else override.reason,
+        policy_version=verdict.policy_version,
+        figures=json.loads(verdict.to_json()),
+    )
+
+
+def _annotate(registry: ModelRegistry, version: ModelVersion, note: PromotionNote) -> None:
+    """Say on the version itself what was decided: tags, the verdict as a file, and a section of its card."""
+    tags = {"promotion.kind": note.kind, "promotion.by": note.by, "promotion.at": note.at.isoformat(timespec="seconds")}
+    if note.reason is not None:
+        tags["promotion.reason"] = note.reason
+    if note.verdict is not None:
+        tags["promotion.policy"] = note.verdict.policy_version
+        tags["promotion.failed"] = ", ".join(rule.name for rule in note.verdict.failed)
+        registry.write_text(version, "promotion/verdict.json", note.verdict.to_json())
+    registry.set_tags(version, tags)
+    for path in _CARDS:
+        card = registry.read_text(version, path)
+        if card is not None:
+            registry.write_text(version, path, with_note(card, note))
