@@ -56,7 +56,7 @@ class TreeExplainer:
         every = np.arange(len(windows.z))
         rows, typical = (windows.rows(z, every) for z in (windows.z, np.zeros_like(windows.z)))
         effect = self._paths.contributions(rows, typical)[:, : len(STATISTICS) * len(FEATURES)]
-        return _given_to_weeks(effect.reshape(len(rows), len(STATISTICS), len(FEATURES)), windows)
+        return given_to_weeks(effect.reshape(len(rows), len(STATISTICS), len(FEATURES)), windows)
 
     def logit(self, windows: TreeWindows) -> RiskLogit:
         """The logit of rows of `windows`."""
@@ -85,7 +85,7 @@ class ExplainableBoosted:
         )
 
 
-def _given_to_weeks(effect_BSF: np.ndarray, windows: TreeWindows) -> Float32:
+def given_to_weeks(effect_BSF: np.ndarray, windows: TreeWindows) -> Float32:
     """[B, T, F] each statistic's effect, given to the weeks that moved it away from 0 its way, by how far they did."""
     out = np.zeros(windows.z.shape, dtype=np.float32)
     for position, part in enumerate(_parts_of_statistics(windows)):

@@ -7,14 +7,18 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from deployments.components import RegistryModels
+from deployments.model_slot import ModelFiles, self_test
 from edupulse_ml.core.contract import current_contract
 from edupulse_ml.core.errors import ContractMismatchError, InvalidInputError, NotEnoughDataError, NotFoundError
+from edupulse_ml.core.ids import DistrictId, ModelVersion
 from edupulse_ml.core.outcomes import EARLY_TASK, LABEL_UNKNOWN, task_labels
 from edupulse_ml.core.sequences import PAD, SequenceBatch, concatenate_batches, empty_windows
 from edupulse_ml.explain.strategies import explain_model
 from edupulse_ml.models.protocol import labelled_rows
 from edupulse_ml.models.strategies import SERVABLE, load_strategy
 from edupulse_ml.training.strategies import STRATEGIES, train_strategy
+from jobs.bulk.model_files import ModelFiles as BulkFiles
 from tests.fakes.strategies import TASKS, WINDOW, cohorts, options, quiet, trained, windows
 
 
@@ -180,6 +184,18 @@ def test_another_contract_is_refused(model, batch):
     other = replace(model, contract=replace(current_contract(window_weeks=WINDOW), version="0"))
     with pytest.raises(ContractMismatchError, match="version"):
         other.score(batch)
+
+
+def test_a_replica_loads_it_and_its_self_test_passes(folder, model, batch):
+    models = RegistryModels("sqlite://", DistrictId("demo"), folder, "cpu", 1)
+    loaded = models.load(ModelFiles(ModelVersion("1"), folder))
+    self_test(loaded)
+    np.testing.assert_array_equal(loaded.score(batch).risk_score, model.score(batch).risk_score)
+
+
+def test_a_worker_loads_it_from_bytes(folder, model, batch):
+    again = BulkFiles.read(ModelVersion("1"), folder).load()
+    assert_same(again.score(batch), model.score(batch), atol=1e-7)
 
 
 def test_an_incomplete_folder_is_refused(folder, strategy, tmp_path):

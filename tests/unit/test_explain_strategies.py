@@ -7,6 +7,7 @@ import torch
 from edupulse_ml.core.contract import FEATURE_INDEX, FEATURES
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.sequences import empty_windows
+from edupulse_ml.explain.boosted import TreeWindows, given_to_weeks
 from edupulse_ml.explain.concepts import CONCEPTS
 from edupulse_ml.explain.strategies import explain_model, explainable
 from edupulse_ml.models.aggregates import STATISTICS
@@ -112,12 +113,34 @@ def test_the_rule_gives_the_conditions_that_are_met(batch):
     assert sum(len(explanation.reasons) for explanation in explanations) > 10
 
 
-def test_the_weeks_of_trees_share_each_statistic(batch):
-    explained = explainable(trained("boosted").model).attributed(batch)
-    weekly = np.abs(explained.attribution).sum(axis=(0, 2))
-    assert weekly[-1] == weekly.max()
-    assert explained.attribution.shape == (80, WINDOW, len(FEATURES))
-    assert len(STATISTICS) == 5
+WEEKS = [1.0, -2.0, 0.0, 3.0, 1.0, 2.0, -1.0]
+"""z-scores of one feature; the third week is not known, and the window has one week of padding."""
+
+
+@pytest.mark.parametrize(
+    ("statistic", "shares"),
+    [
+        ("last", [0, 0, 0, 0, 0, 0, 1]),
+        ("mean_4wk", [0, 0, 0, 3 / 6, 1 / 6, 2 / 6, 0]),
+        ("mean_window", [1 / 7, 0, 0, 3 / 7, 1 / 7, 2 / 7, 0]),
+        # -1 - 4/6 is below 0: the last week by 5/6 of its z, the others by a sixth of what they add to the mean.
+        ("last_less_mean", np.array([1, 0, 0, 3, 1, 2, 5]) / 12),
+        # The mean week is 19/6; the slope is above 0.
+        ("slope", np.array([0, 26, 0, 0, 5, 22, 0]) / 53),
+    ],
+)
+def test_a_statistic_gives_its_effect_to_the_weeks_that_moved_it_its_way(statistic, shares):
+    z = np.zeros((1, 8, len(FEATURES)), dtype=np.float32)
+    z[0, :7, 4] = WEEKS
+    known = np.ones(z.shape, dtype=bool)
+    known[0, 7] = False
+    known[0, 2, 4] = False
+    found = TreeWindows(z, known, np.array([7], dtype=np.int32), np.zeros((1, 0), dtype=np.float32))
+    effect = np.zeros((1, len(STATISTICS), len(FEATURES)))
+    effect[0, STATISTICS.index(statistic), 4] = -0.6
+    given = given_to_weeks(effect, found)
+    np.testing.assert_allclose(given[0, :7, 4], -0.6 * np.asarray(shares), atol=1e-6)
+    assert np.abs(given).sum() == pytest.approx(0.6)
 
 
 def test_a_model_of_another_kind_is_refused():
