@@ -261,3 +261,18 @@ def test_few_leavers_say_nothing_about_misses() -> None:
     assert all(g.figures["selection_rate"].value is not None for g in groups)
     gap = next(g for g in gaps if g.metric == "fnr")
     assert (gap.gap.value, gap.highest) == (None, None)
+
+
+def test_students_without_a_value_take_no_part_in_gaps() -> None:
+    scores, values = audited(8, n=2000)
+    quarter = np.arange(2000) % 8 >= 6
+    flagged = scores.flagged & ~quarter
+    sex = [None if unknown else value for unknown, value in zip(quarter, values["sex"], strict=True)]
+    (family,) = audit_families({"sex": sex})
+    changed = AuditedScores("gru", "t", scores.label, scores.score, flagged, scores.student)
+    groups, gaps = measure_family(changed, family, draws=Draws(10, 0))
+    missed = {g.group: g.figures["fnr"].value for g in groups}
+    assert missed["not recorded"] == 1.0
+    gap = next(g for g in gaps if g.metric == "fnr")
+    assert {gap.highest, gap.lowest} == {"f", "m"}
+    assert gap.gap.value == pytest.approx(abs((missed["f"] or 0) - (missed["m"] or 0)))

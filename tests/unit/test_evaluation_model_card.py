@@ -140,6 +140,18 @@ def test_json_there_and_back(report: EvaluationReport) -> None:
     assert EvaluationReport.from_json(report.to_json()) == report
 
 
+def test_reports_of_two_tasks_are_joined_with_all_their_figures(report: EvaluationReport) -> None:
+    second = replace(report, tasks=(replace(report.tasks[0], name="other"),))
+    both = report.joined(second)
+    for name in ("capacity", "decision_curve", "stability", "lead_times", "groups"):
+        assert getattr(both, name) == getattr(report, name) + getattr(second, name)
+    assert report.fairness is not None
+    assert both.fairness is not None
+    assert both.fairness.groups == report.fairness.groups * 2
+    assert both.fairness.gaps == report.fairness.gaps * 2
+    assert replace(report, fairness=None).joined(second).fairness == report.fairness
+
+
 def test_reports_of_an_earlier_release_can_still_be_read(report: EvaluationReport) -> None:
     old = replace(report, fairness=None, capacity=(), decision_curve=(), stability=())
     without = {"fairness", "capacity", "decision_curve", "stability", "generalisation"}
