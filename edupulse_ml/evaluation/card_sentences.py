@@ -5,6 +5,7 @@ from typing import Final
 from edupulse_ml.evaluation.counselor_slots import Capacity
 from edupulse_ml.evaluation.decision_curve import DecisionCurve
 from edupulse_ml.evaluation.fairness import PAIR, GroupFairness, GroupGap
+from edupulse_ml.evaluation.faithfulness import Faithfulness
 from edupulse_ml.evaluation.figures import Figure
 from edupulse_ml.evaluation.generalisation import HELD_OUT_SCHOOLS, NEW_DISTRICT, Generalisation
 from edupulse_ml.evaluation.lead_time import TOO_LATE_DAYS, LeadTime
@@ -161,3 +162,22 @@ def generalisation_sentence(entry: Generalisation) -> str:
         f"{who.capitalize()}: a list of one in ten held {round(100 * unseen.value)} of every 100 who left, against "
         f"{round(100 * seen.value)} {'among students with longer records' if entry.n_schools is None else 'when all schools were learned from'}."
     )
+
+
+def faithfulness_sentences(found: Faithfulness) -> list[str]:
+    """Whether the reasons beside a score tell what moves it; what was not measured is left out."""
+    said = [f"Tested on {found.n_students} students with high scores and {found.n_reasons} reasons shown to them."]
+    if found.polarity.value is not None:
+        said.append(
+            f"Of 100 reasons, {round(100 * found.polarity.value)} move the score as they say when they are taken away."
+        )
+    if found.deletion_gain.value is not None:
+        said.append(
+            "Without the weeks that the reasons rest on, the score changes "
+            f"{found.deletion_gain.value:.1f} times as much as without weeks picked by chance."
+        )
+    if found.noise_overlap.value is not None:
+        said.append(
+            f"When records change by a hair, the three main reasons overlap by {round(100 * found.noise_overlap.value)} %."
+        )
+    return said

@@ -14,7 +14,7 @@ from typing import Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.evaluation.report import Figure
+from edupulse_ml.evaluation.figures import Figure
 
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]

@@ -78,6 +78,7 @@ def model_card_html(report: EvaluationReport, *, facts: CardFacts = CardFacts())
         calibration=words.calibration_sentence(report, task=task),
         fairness=_fairness(report, task),
         generalisation=[words.generalisation_sentence(entry) for entry in report.generalisation if entry.task == task],
+        reasons=[] if report.faithfulness is None else words.faithfulness_sentences(report.faithfulness),
         not_recorded=", ".join(words.attribute_title(name).lower() for name in not_recorded),
         picture=lambda name, caption: _picture(pictures, name, caption),
     )

@@ -14,6 +14,7 @@ from edupulse_ml.core.errors import InvalidInputError, NotFoundError
 from edupulse_ml.evaluation.counselor_slots import Capacity
 from edupulse_ml.evaluation.decision_curve import DecisionCurve
 from edupulse_ml.evaluation.fairness import Fairness
+from edupulse_ml.evaluation.faithfulness import Faithfulness
 from edupulse_ml.evaluation.figures import MIN_STUDENTS, POOLED, TOO_FEW, Figure
 from edupulse_ml.evaluation.generalisation import Generalisation
 from edupulse_ml.evaluation.lead_time import LeadTime
@@ -156,6 +157,8 @@ class EvaluationReport:
     """One per task whose calibration may be read."""
     stability: tuple[Stability, ...] = ()
     generalisation: tuple[Generalisation, ...] = ()
+    faithfulness: Faithfulness | None = None
+    """Of the champion's reasons; None where they were not tested."""
 
     def group(self, *, model: str, task: str, landmark: str = POOLED) -> GroupResult:
         """One entry.
@@ -209,6 +212,7 @@ class EvaluationReport:
             decision_curve=self.decision_curve + other.decision_curve,
             stability=self.stability + other.stability,
             generalisation=self.generalisation + other.generalisation,
+            faithfulness=self.faithfulness or other.faithfulness,
         )
 
     @classmethod

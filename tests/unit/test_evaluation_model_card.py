@@ -12,6 +12,7 @@ from edupulse_ml.core.outcomes import Outcomes, Task
 from edupulse_ml.core.weeks import NEVER
 from edupulse_ml.evaluation import card_sentences as words
 from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, WeeklyScores, evaluate_models
+from edupulse_ml.evaluation.faithfulness import Faithfulness
 from edupulse_ml.evaluation.figures import TOO_FEW, Figure
 from edupulse_ml.evaluation.generalisation import Generalisation
 from edupulse_ml.evaluation.lead_time import SEEN_AT_DAYS, TOO_LATE_DAYS, lead_time
@@ -154,7 +155,7 @@ def test_reports_of_two_tasks_are_joined_with_all_their_figures(report: Evaluati
 
 def test_reports_of_an_earlier_release_can_still_be_read(report: EvaluationReport) -> None:
     old = replace(report, fairness=None, capacity=(), decision_curve=(), stability=())
-    without = {"fairness", "capacity", "decision_curve", "stability", "generalisation"}
+    without = {"fairness", "capacity", "decision_curve", "stability", "generalisation", "faithfulness"}
     stored = {name: value for name, value in json.loads(old.to_json()).items() if name not in without}
     assert EvaluationReport.from_json(json.dumps(stored)) == old
     page = text_of(model_card_html(old))
@@ -178,6 +179,16 @@ def test_a_new_school_in_words() -> None:
     assert "held 40 of every 100 who left, against 50 when all schools" in words.generalisation_sentence(held_out)
     untold = Generalisation("short_record", "gru", "t", None, None, {}, {}, {}, reason=TOO_FEW)
     assert TOO_FEW in words.generalisation_sentence(untold)
+
+
+def test_tested_reasons_in_words(report: EvaluationReport, card: str) -> None:
+    assert "Do the reasons tell" not in card
+    tested = replace(report, faithfulness=Faithfulness(500, 1400, polarity=Figure(0.97), deletion_gain=Figure(4.5)))
+    assert EvaluationReport.from_json(tested.to_json()) == tested
+    said = text_of(model_card_html(tested))
+    assert "Of 100 reasons, 97 move the score as they say" in said
+    assert "4.5 times as much" in said
+    assert "by a hair" not in said
 
 
 def test_leavers_seen_and_seen_too_late() -> None:
