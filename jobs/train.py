@@ -15,6 +15,7 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import EduPulseError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
+from edupulse_ml.evaluation.promotion_policy import load_policy
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.rivals.boosted import Boosted
 from edupulse_ml.storage.training_jobs import TrainingJobRepository
@@ -27,11 +28,21 @@ from jobs.fitting import FittedModels, RayWorkers, fit_all
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
+from jobs.promotion.deciding import (
+    PromotionPlaces,
+    PromotionRequest,
+    install_first,
+    judging_anew,
+    promote_if_better,
+)
+from jobs.promotion.showing import show_verdict
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
 from jobs.stored_model import store_model
 from jobs.tracking import Tracking
 from jobs.wiring import JobContext, connected_to_ray, open_context
+
+_COMMAND = "edupulse train"
 
 
 @dataclass(frozen=True)
@@ -74,7 +85,10 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Train on fewer than 1,000 students; for experiments only.")
     ] = False,
-    promote: Annotated[bool, typer.Option(help="Make the new model the champion.")] = True,
+    promote: Annotated[
+        bool,
+        typer.Option(help="Make the new model the champion if it meets the promotion policy, or if there is none yet."),
+    ] = True,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
@@ -116,7 +130,26 @@ async def train_model(
             await runs.fail(job_id, error=told)
             raise
         await runs.succeed(job_id, model_version=trained.version, summary=headline_metrics(trained.report))
+        if request.promote:
+            await _promote(context, trained.version, console)
         return trained
+
+
+async def _promote(context: JobContext, version: ModelVersion, console: Console) -> None:
+    """The first model of a district is its champion; every later one must meet the policy, or stays a candidate."""
+    places = PromotionPlaces.of(context)
+    if await install_first(places, version, by=_COMMAND):
+        console.print(f"Version {version} is the district's first champion.")
+        return
+    policy = load_policy()
+    with progress_bars(console) as bars:
+        doing = bars.add_task("judging beside the champion", total=None)
+        judge = judging_anew(context, policy, step=lambda name: bars.update(doing, description=name))
+        outcome = await promote_if_better(places, PromotionRequest(policy, _COMMAND, version), judge=judge)
+        bars.update(doing, total=1, completed=1)
+    show_verdict(outcome.verdict, console)
+    said = "the champion now" if outcome.promoted else "a candidate; the champion stays"
+    console.print(f"Version {version} is {said}.")
 
 
 async def _train(context: JobContext, request: TrainingRequest, console: Console) -> TrainedVersion:
@@ -167,9 +200,7 @@ def _fit_and_register(
             tags=tags,
             reports=reports,
         )
-    if request.promote:
-        context.registry.set_champion(version)
-    console.print(f"Registered as version {version}{' and promoted to champion' if request.promote else ''}.")
+    console.print(f"Registered as version {version}.")
     return TrainedVersion(version, reports["test"])
 
 

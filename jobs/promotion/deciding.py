@@ -118,6 +118,24 @@ async def promote_if_better(places: PromotionPlaces, request: PromotionRequest, 
     return PromotionOutcome(kind, candidate, champion, verdict)
 
 
+async def install_first(places: PromotionPlaces, version: ModelVersion, *, by: str) -> bool:
+    """Make `version` the champion if the district has none: there is nothing to protect yet, and a district without a model
+    is served nothing. Whether it did; kept like any other promotion, without a policy.
+
+    Raises:
+        ConflictError: a promotion is under way.
+    """
+    promotions = PromotionRepository(places.database, clock=places.clock)
+    async with promotions.exclusive():
+        if await asyncio.to_thread(places.registry.champion) is not None:
+            return False
+        number = await promotions.decide(Decision("promotion", by, None, version))
+        await asyncio.to_thread(places.registry.set_champion, version)
+        await promotions.moved(number)
+    _log.info("promotion", kind="promotion", candidate=version, champion=None, failed=0)
+    return True
+
+
 async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
     """Make the previous champion the champion again; (withdrawn version, champion now). What stood before that one becomes
     `previous`, so that rolling back twice goes two steps back and never returns to what was withdrawn.

@@ -21,6 +21,7 @@ from jobs.promotion.deciding import (
     PromotionOutcome,
     PromotionPlaces,
     PromotionRequest,
+    install_first,
     promote_if_better,
     refusal,
     roll_back,
@@ -202,6 +203,16 @@ def test_who_is_killed_while_judging_leaves_everything_as_it_was(district: Distr
     with pytest.raises(KeyboardInterrupt):
         district.run(lambda context: promote_if_better(context, request, judge=killed))
     assert district.promote("2").promoted
+
+
+def test_the_first_model_of_a_district_is_installed_and_never_a_second(district: District) -> None:
+    def install(version: str) -> bool:
+        return district.run(lambda places: install_first(places, ModelVersion(version), by="edupulse train"))
+
+    assert install("1") is True
+    assert install("2") is False
+    assert district.registry.champion() == "1"
+    assert district.decisions() == [("promotion", "edupulse train", None, "1")]
 
 
 def test_the_newest_version_is_judged_where_none_is_named(district: District) -> None:
