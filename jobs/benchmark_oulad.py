@@ -21,7 +21,6 @@ from edupulse_ml.evaluation.outcomes import eligible_steps, outcomes_from_exits
 from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
 from edupulse_ml.evaluation.splits import Split, split_by_cohort
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, Progress, TrainingData, labelled_rows
-from edupulse_ml.models.rivals.boosted import BoostedOptions
 from edupulse_ml.training.ensemble import EnsembleOptions, train_ensemble
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions, fit_here, fit_rivals
@@ -176,7 +175,7 @@ class _Trial:
             train,
             calibration,
             tasks=self.tasks,
-            options=EnsembleOptions(ChampionOptions(training=training), self.options.seeds, BoostedOptions()),
+            options=EnsembleOptions(ChampionOptions(training=training), self.options.seeds),
             progress=progress,
             fitter=fit_here,
         )

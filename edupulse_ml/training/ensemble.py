@@ -4,7 +4,7 @@ Legend: R rows, C = 2 members (`strategies.ensemble.MEMBERS`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -27,6 +27,10 @@ from edupulse_ml.training.pipeline import ChampionOptions, Fitter, policy_of, wi
 from edupulse_ml.training.run import FitResult
 
 DEFAULT_SEEDS: Final = 3
+SERVED_TREES: Final = BoostedOptions(monotone=True)
+"""The directions of the contract cost nothing that can be measured (decision 0008), and a served model with them never
+takes a student for safer for having missed more.
+"""
 NETWORKS_ALONE: Final = Stack((1.0, 0.0))
 
 
@@ -47,7 +51,7 @@ class EnsembleOptions:
 
     champion: ChampionOptions
     seeds: int = DEFAULT_SEEDS
-    boosted: BoostedOptions = field(default_factory=BoostedOptions)
+    boosted: BoostedOptions = SERVED_TREES
 
 
 def train_ensemble(

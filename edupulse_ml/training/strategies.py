@@ -17,7 +17,7 @@ from edupulse_ml.models.strategies.boosted import BoostedModel
 from edupulse_ml.models.strategies.protocol import ServableModel
 from edupulse_ml.models.strategies.rules import RulesModel
 from edupulse_ml.training.data import require_enough_students
-from edupulse_ml.training.ensemble import DEFAULT_SEEDS, EnsembleOptions, train_ensemble
+from edupulse_ml.training.ensemble import DEFAULT_SEEDS, SERVED_TREES, EnsembleOptions, train_ensemble
 from edupulse_ml.training.gru_model import stopping_task
 from edupulse_ml.training.pipeline import (
     ChampionOptions,
@@ -28,7 +28,8 @@ from edupulse_ml.training.pipeline import (
     with_early_task,
 )
 
-DEFAULT_STRATEGY: Final = "gru"
+DEFAULT_STRATEGY: Final = "ensemble"
+"""By measurement on the generated district (decision 0008)."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class StrategyOptions:
     strategy: str = DEFAULT_STRATEGY
     seeds: int = DEFAULT_SEEDS
     champion: ChampionOptions = field(default_factory=ChampionOptions)
-    boosted: BoostedOptions = field(default_factory=BoostedOptions)
+    boosted: BoostedOptions = SERVED_TREES
 
     def as_parameters(self) -> dict[str, str | int | float | bool]:
         """Flat names and values, for a run's record."""

@@ -11,7 +11,7 @@ from edupulse_ml.core.weeks import NEVER
 from edupulse_ml.models.aggregates import AGGREGATE_NAMES, feature_statistics, other_columns
 from edupulse_ml.models.strategies.ensemble import interval_logits
 from edupulse_ml.training.pipeline import fit_here
-from edupulse_ml.training.strategies import train_strategy
+from edupulse_ml.training.strategies import StrategyOptions, train_strategy
 from tests.fakes.strategies import TASKS, cohorts, options, quiet, trained, windows
 
 
@@ -90,6 +90,7 @@ def test_options_are_told_as_flat_parameters():
 
 def test_more_of_what_is_worse_in_every_week_never_lowers_the_risk_of_monotone_trees(batch):
     monotone = options("boosted")
+    assert StrategyOptions().boosted.monotone
     monotone = replace(monotone, boosted=replace(monotone.boosted, monotone=True, rounds=60))
     model = train_strategy(cohorts(), tasks=TASKS, options=monotone, progress=quiet).model
     z = model.norms.standardise(batch, keep_missing=True)
