@@ -14,7 +14,7 @@ import pandas as pd
 from fairlearn.metrics import MetricFrame, false_negative_rate, false_positive_rate, mean_prediction, selection_rate
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from sklearn.metrics import precision_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from edupulse_ml.evaluation import metrics
 from edupulse_ml.evaluation.audit_groups import AuditFamily
@@ -258,7 +258,8 @@ def _distinct(student: NDArray[np.intp]) -> int:
 
 
 def _precision(y_true: Labels, y_pred: Labels, *, sample_weight: Float64) -> float:
-    return float(precision_score(y_true, y_pred, sample_weight=sample_weight, zero_division=math.nan))
+    on_list = y_pred == 1
+    return float(np.average(y_true[on_list], weights=sample_weight[on_list])) if on_list.any() else math.nan
 
 
 def _share_left(y_true: Labels, _: Labels, *, sample_weight: Float64) -> float:
