@@ -22,6 +22,7 @@ from jobs.experiment import History, Predict, default_tasks, judge, set_up
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
+from jobs.promotion.reasons import reasons_on_test
 from jobs.reporting import SPLIT_SEED, TEST_YEAR, show_report
 from jobs.unseen_schools import SchoolOptions, boosted_trees, judge_short_records, judge_unseen_schools
 from jobs.wiring import JobContext, open_context
@@ -130,6 +131,7 @@ def _judge(
         seed=0,
         champion=artifact.strategy,
     )
+    report = replace(report, faithfulness=reasons_on_test(experiment, artifact))
     if options.schools == 0:
         return report
     judged = SchoolOptions(max_schools=options.schools, replicates=options.replicates, seed=seed)

@@ -35,6 +35,7 @@ from jobs.promotion.deciding import (
     judging_anew,
     promote_if_better,
 )
+from jobs.promotion.reasons import reasons_on_test
 from jobs.promotion.showing import show_verdict
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
@@ -213,7 +214,8 @@ def _fit(
     experiment: Experiment, options: StrategyOptions, workers: RayWorkers | None, console: Console
 ) -> FittedModels:
     with progress_bars(console) as bars:
-        doing = bars.add_task("preparing", total=options.champion.training.epochs)
+        networks = options.seeds if options.strategy == "ensemble" else 1
+        doing = bars.add_task("preparing", total=networks * options.champion.training.epochs)
 
         def step(name: str) -> None:
             bars.update(doing, description=name, completed=0)
@@ -244,7 +246,7 @@ def _judge(
             champion=champion,
         )
         bars.advance(doing)
-        reports = {"test": on_test}
+        reports = {"test": replace(on_test, faithfulness=reasons_on_test(experiment, fitted.trained.model))}
         if experiment.returning.eligible.any():
             few = {name: fitted.predict[name] for name in (champion, Boosted.name)}
             reports["returning"] = judge(

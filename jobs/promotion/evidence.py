@@ -12,13 +12,7 @@ from edupulse_ml.core.outcomes import LABEL_UNKNOWN, Task
 from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.evaluation.audit_groups import CROSSED
 from edupulse_ml.evaluation.fairness import PAIR
-from edupulse_ml.evaluation.faithfulness import (
-    ExplainedRows,
-    Faithfulness,
-    FaithfulnessOptions,
-    OtherAttributions,
-    measure_faithfulness,
-)
+from edupulse_ml.evaluation.faithfulness import Faithfulness
 from edupulse_ml.evaluation.gate_evidence import GateEvidence
 from edupulse_ml.evaluation.gate_measures import (
     CANDIDATE,
@@ -29,8 +23,6 @@ from edupulse_ml.evaluation.gate_measures import (
 )
 from edupulse_ml.evaluation.labels import evaluation_labels
 from edupulse_ml.evaluation.promotion_policy import PromotionPolicy
-from edupulse_ml.explain.concepts import CONCEPTS
-from edupulse_ml.explain.probing import attributions_by_seed, noisy, probe, random_attributions
 from edupulse_ml.models.calibrated import CalibratedModel
 from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, labelled_rows
@@ -38,14 +30,13 @@ from edupulse_ml.models.rivals.abc_rule import AbcRule
 from edupulse_ml.models.rivals.boosted import Boosted
 from jobs.experiment import Experiment, History, Predict, default_tasks, landmarks, predict_rows, set_up
 from jobs.promotion.contenders import Contender, measure_parity
+from jobs.promotion.reasons import faithfulness_on, high_scores, last_weeks
 
 Step = Callable[[str], None]
 """Told the name of each piece of work as it begins."""
 Scores = Mapping[str, Mapping[str, NDArray[np.float64]]]
 """Model -> task -> probability per row."""
 
-_FLAGGED_AT_MOST: Final = 0.25
-"""Reasons are tested on the upper quarter of the scores at most: others are hardly ever explained to anybody."""
 _PARITY_ROWS: Final = 2000
 
 
@@ -221,26 +212,8 @@ def _batch(experiment: Experiment, rows: _Rows) -> SequenceBatch:
 def _faithfulness(
     experiment: Experiment, rows: _Rows, score: NDArray[np.float64], candidate: Contender, policy: PromotionPolicy
 ) -> Faithfulness:
-    """The tests on each student's highest score, the students with the highest of these."""
-    order = np.argsort(-score, kind="stable")
-    _, first = np.unique(rows.person[order], return_index=True)
-    highest = order[np.sort(first)]
-    students = min(policy.faithfulness.students, max(10, round(_FLAGGED_AT_MOST * len(highest))))
-    batch = _batch(experiment, rows.take(highest[:students]))
-    probed = probe(candidate.explained, batch)
-    return measure_faithfulness(
-        ExplainedRows(
-            z=probed.z,
-            length=batch.length,
-            attribution=probed.attribution,
-            logit=probed.logit,
-            shown=probed.shown,
-            concepts=[concept.positions for concept in CONCEPTS],
-        ),
-        OtherAttributions(
-            randomised=random_attributions(candidate.model, batch, seed=0),
-            seeds=attributions_by_seed(candidate.model, batch),
-            noisy=[candidate.explained.attributed(noisy(batch, seed=seed)).attribution for seed in (1, 2)],
-        ),
-        options=FaithfulnessOptions(),
-    )
+    """The tests on each student's last judged week."""
+    last = last_weeks(rows.person)
+    student, step = rows.student[last], rows.step[last]
+    batch = high_scores(experiment, student, step, score[last], students=policy.faithfulness.students)
+    return faithfulness_on(batch, candidate.model, candidate.explained)

@@ -8,8 +8,11 @@ import pytest
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.gate import Verdict, judge_candidate
 from edupulse_ml.evaluation.promotion_policy import PromotionPolicy, load_policy
+from jobs.experiment import set_up
+from jobs.promotion import evidence
 from jobs.promotion.contenders import Contender
 from jobs.promotion.evidence import gather_evidence
+from jobs.promotion.reasons import last_weeks, reasons_on_test
 from tests.fakes.judged_history import (
     ShuffledReasons,
     against_newcomers,
@@ -19,6 +22,9 @@ from tests.fakes.judged_history import (
     history,
     noisily,
 )
+from tests.fakes.strategies import TASKS, WINDOW
+
+_FIT, _RIVALS = evidence._fit_rivals, {}
 
 
 def policy() -> PromotionPolicy:
@@ -27,7 +33,7 @@ def policy() -> PromotionPolicy:
     limits = {"deletion_gain_at_least": 1.3, "recency_gain_at_least": 0.5, "sanity_at_most": 0.5, "students": 100}
     wide = {"surely_worse_by": 0.02, "possibly_worse_by": 0.15}
     changes = {
-        "replicates": 200,
+        "replicates": 100,
         "faithfulness": given.faithfulness.model_copy(update=limits),
         "ranking": given.ranking.model_copy(
             update={name: given.ranking.champion.model_copy(update=wide) for name in ("champion", "lightgbm")}
@@ -40,13 +46,25 @@ def policy() -> PromotionPolicy:
 
 def judge(candidate: Contender, champion: Contender | None) -> Verdict:
     steps: list[str] = []
-    evidence = gather_evidence(history(), candidate, champion, policy=policy(), step=steps.append)
+    found = gather_evidence(history(), candidate, champion, policy=policy(), step=steps.append)
     assert len(steps) == 4
-    return judge_candidate(evidence, policy())
+    return judge_candidate(found, policy())
 
 
 def newer(original: Contender) -> Contender:
     return replace(original, version=ModelVersion("2"))
+
+
+@pytest.fixture(autouse=True)
+def _rivals_fitted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rivals depend on the history and the split's seed alone, and all tests share one history."""
+
+    def fit(experiment, *, seed):
+        if seed not in _RIVALS:
+            _RIVALS[seed] = _FIT(experiment, seed=seed)
+        return _RIVALS[seed]
+
+    monkeypatch.setattr(evidence, "_fit_rivals", fit)
 
 
 @pytest.fixture(scope="module")
@@ -137,3 +155,17 @@ def test_the_same_evidence_gives_the_same_verdict(good: Contender) -> None:
     first, second = (judge(newer(good), good) for _ in range(2))
     assert first.to_json() == second.to_json()
     assert np.isfinite([rule.figure.value for rule in first.results if rule.figure.value is not None]).all()
+
+
+def test_the_last_row_of_each_person_is_found() -> None:
+    assert last_weeks(np.array([4, 4, 4, 2, 2, 9], np.int32)).tolist() == [2, 4, 5]
+    assert last_weeks(np.array([1, 2, 1, 2, 2], np.int32)).tolist() == [2, 4]
+    assert last_weeks(np.zeros(0, np.int32)).tolist() == []
+
+
+def test_a_report_tells_of_the_reasons_too(good: Contender) -> None:
+    experiment = set_up(history(), test_year=None, tasks=TASKS, window_weeks=WINDOW, seed=0)
+    found = reasons_on_test(experiment, good.model)
+    assert found.n_students == round(0.25 * len(np.unique(experiment.test.rows()[0])))
+    assert found.polarity.value > 0.95
+    assert found.completeness.value < 0.01
