@@ -28,7 +28,7 @@ from edupulse_ml.training.run import FitResult
 
 DEFAULT_SEEDS: Final = 3
 SERVED_TREES: Final = BoostedOptions(monotone=True)
-"""The directions of the contract cost nothing that can be measured (decision 0008), and a served model with them never
+"""The directions of the contract cost nothing that can be measured (decision 0009), and a served model with them never
 takes a student for safer for having missed more.
 """
 NETWORKS_ALONE: Final = Stack((1.0, 0.0))

@@ -29,7 +29,7 @@ from edupulse_ml.training.pipeline import (
 )
 
 DEFAULT_STRATEGY: Final = "ensemble"
-"""By measurement on the generated district (decision 0008)."""
+"""By measurement on the generated district (decision 0009)."""
 
 
 @dataclass(frozen=True)
