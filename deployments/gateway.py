@@ -15,6 +15,7 @@ from deployments.metrics import ClusterMetrics, GatewayMetrics, node_agents
 from deployments.moments import DistrictZone
 from deployments.pipeline import HandlePipeline
 from deployments.readiness import ReplicaReadiness
+from deployments.score_changes import ScoreChanges
 from deployments.scoring import ScoringOptions, ScoringService
 from deployments.settings import AppArgs
 from edupulse_ml.core.ids import PredictionId
@@ -60,6 +61,7 @@ class Gateway:
         )
         self._services = Services(
             scoring=scoring,
+            changes=ScoreChanges(pipeline, stores.predictions, timeout_s=args.answer_timeout_s),
             readiness=ReplicaReadiness(
                 database=stores.ping, cache=stores.cache.ping, fetcher=pipeline.ping_fetcher, served=pipeline.served
             ),

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from deployments.change_messages import ExplainedChange
 from deployments.messages import Answer, Question, ServedModel
-from edupulse_ml.core.ids import StudentId
+from edupulse_ml.core.ids import PredictionId, StudentId
 from edupulse_ml.core.predictions import Prediction
 
 
@@ -21,6 +22,14 @@ class Scoring(Protocol):
     ) -> Sequence[Prediction]: ...
 
     async def served(self) -> ServedModel: ...
+
+
+class Changes(Protocol):
+    """Says what moved a score between two stored predictions; errors come from `core.errors`."""
+
+    async def changes(
+        self, student_id: StudentId, *, since: PredictionId | None, actor: str, request_id: str
+    ) -> ExplainedChange: ...
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Services:
     """Everything that the routes use. `token_sha256` is the hexadecimal SHA-256 of the bearer token."""
 
     scoring: Scoring
+    changes: Changes
     readiness: Readiness
     metrics: MetricsSource
     token_sha256: str

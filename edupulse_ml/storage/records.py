@@ -3,11 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from functools import cache
+from typing import Any, Final, LiteralString, TypeVar, cast
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
+from psycopg import sql
 
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import StudentId, StudentKey
@@ -31,6 +33,8 @@ from edupulse_ml.storage.local_days import LocalDays
 from edupulse_ml.storage.sql import load_queries
 
 Columns = Mapping[str, NDArray[Any]]
+RecordQueries = Mapping[str, sql.SQL]
+"""The queries of `queries/records.sql` by name, over the tables as they are or as they were."""
 Events = TypeVar(
     "Events", AttendanceEvents, GradeEvents, TranscriptEvents, DisciplineEvents, EnrollmentEvents, ExitEvents
 )
@@ -42,7 +46,16 @@ _VOCABULARIES: Final = {
     "actions": list(DISCIPLINE_ACTIONS),
     "exit_codes": list(EXIT_CODES),
 }
-_EVENT_QUERIES: Final = ("attendance", "grades", "transcript", "discipline", "enrollments", "calendar", "students")
+_TABLE_OF: Final = {
+    "attendance": "attendance_records",
+    "grades": "grades",
+    "transcript": "transcript",
+    "discipline": "discipline_incidents",
+    "enrollments": "enrollments",
+    "calendar": "calendar",
+    "students": "students",
+}
+_SCHOOLS: Final = "schools"
 
 
 class UnknownStudentKeyError(NotFoundError):
@@ -58,7 +71,7 @@ class PostgresRecordReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = load_queries("records")
+        self._queries = present_queries()
         self._district: District | None = None
         self._local_days: LocalDays | None = None
 
@@ -85,31 +98,9 @@ class PostgresRecordReader:
             UnknownStudentKeyError: the district has no student with one of the keys.
             ValueError: a key is named twice.
         """
-        parameters = {"keys": list(keys), "as_of": as_of, **_VOCABULARIES}
         days = await self._days()
-        order = _KeyOrder(keys)
         async with self._database.transaction(snapshot=True) as connection:
-            schools = await _schools(connection)
-            found = {name: await _columns(connection, name, parameters) for name in _EVENT_QUERIES}
-        codes = {
-            "term": _Codes(found["grades"], found["transcript"], found["calendar"], column="term"),
-            "course": _Codes(found["grades"], found["transcript"], column="course"),
-        }
-        positions = {
-            "student": order.positions,
-            "school": school_positions(schools),
-            **{name: code.positions for name, code in codes.items()},
-        }
-        return RecordSet(
-            n_students=len(keys),
-            birth_day=_birth_days(found["students"], order),
-            attendance=_events(AttendanceEvents, found["attendance"], positions, days),
-            grades=_events(GradeEvents, found["grades"], positions, days),
-            transcript=_events(TranscriptEvents, found["transcript"], positions, days),
-            discipline=_events(DisciplineEvents, found["discipline"], positions, days),
-            enrollments=_events(EnrollmentEvents, found["enrollments"], positions, days),
-            calendars=assemble_calendars(found["calendar"], schools, term_positions=codes["term"].positions),
-        )
+            return await read_records(connection, present_queries(), keys, parameters={"as_of": as_of}, days=days)
 
     async def exits_of(self, keys: Sequence[StudentKey], *, as_of: datetime) -> ExitEvents:
         """How these students' enrolments ended, as known at `as_of`; for labels only.
@@ -120,12 +111,13 @@ class PostgresRecordReader:
         days = await self._days()
         order = _KeyOrder(keys)
         async with self._database.connection() as connection:
-            found = await _columns(connection, "exits", {"keys": list(keys), "as_of": as_of, **_VOCABULARIES})
+            parameters = {"keys": list(keys), "as_of": as_of, **_VOCABULARIES}
+            found = await _columns(connection, self._queries["exits"], parameters)
         return _events(ExitEvents, found, {"student": order.positions}, days)
 
     async def school_ids(self) -> list[str]:
         """The district's schools; position = school in record sets and feature blocks. New schools come last."""
-        return [school_id for _, school_id, _ in await self._rows("schools")]
+        return [school_id for _, school_id, _ in await self._rows(_SCHOOLS)]
 
     async def all_student_keys(self) -> list[StudentKey]:
         """Every student of the district, in the order in which they were first imported."""
@@ -216,14 +208,68 @@ class _Codes:
         return np.searchsorted(self._known, hashes).astype(np.int32)
 
 
-async def _schools(connection: Connection) -> list[School]:
-    cursor = await connection.execute(load_queries("records")["schools"])
-    return [School(key, records_tardies=tardies) for key, _, tardies in await cursor.fetchall()]
+@cache
+def present_queries() -> RecordQueries:
+    """The queries over the tables as they are."""
+    return compose_queries({name: sql.Identifier(name) for name in (*_TABLE_OF.values(), _SCHOOLS)})
 
 
-async def _columns(connection: Connection, query: str, parameters: Mapping[str, object]) -> Columns:
+def compose_queries(sources: Mapping[str, sql.Composable]) -> RecordQueries:
+    """The queries with `sources` in place of the tables of these names."""
+    queries = load_queries("records")
+    composed = {
+        name: queries[name].format(**{table: sources[table]})
+        for name, table in (*_TABLE_OF.items(), (_SCHOOLS, _SCHOOLS))
+    }
+    # Composed once and kept as text, which is quicker to send; it holds nothing that a caller could have given.
+    texts = {name: sql.SQL(cast("LiteralString", query.as_string(None))) for name, query in composed.items()}
+    return {**queries, **texts}
+
+
+async def read_records(
+    connection: Connection,
+    queries: RecordQueries,
+    keys: Sequence[StudentKey],
+    *,
+    parameters: Mapping[str, object],
+    days: LocalDays,
+) -> RecordSet:
+    """The records of these students, position i = keys[i], as `queries` give them with `parameters`. To be called
+    inside a transaction that sees one state of the tables.
+
+    Raises:
+        UnknownStudentKeyError: the district has no student with one of the keys.
+        ValueError: a key is named twice.
+    """
+    order = _KeyOrder(keys)
+    given = {"keys": list(keys), **_VOCABULARIES, **parameters}
+    cursor = await connection.execute(queries[_SCHOOLS], given)
+    schools = [School(key, records_tardies=tardies) for key, _, tardies in await cursor.fetchall()]
+    found = {name: await _columns(connection, queries[name], given) for name in _TABLE_OF}
+    codes = {
+        "term": _Codes(found["grades"], found["transcript"], found["calendar"], column="term"),
+        "course": _Codes(found["grades"], found["transcript"], column="course"),
+    }
+    positions = {
+        "student": order.positions,
+        "school": school_positions(schools),
+        **{name: code.positions for name, code in codes.items()},
+    }
+    return RecordSet(
+        n_students=len(keys),
+        birth_day=_birth_days(found["students"], order),
+        attendance=_events(AttendanceEvents, found["attendance"], positions, days),
+        grades=_events(GradeEvents, found["grades"], positions, days),
+        transcript=_events(TranscriptEvents, found["transcript"], positions, days),
+        discipline=_events(DisciplineEvents, found["discipline"], positions, days),
+        enrollments=_events(EnrollmentEvents, found["enrollments"], positions, days),
+        calendars=assemble_calendars(found["calendar"], schools, term_positions=codes["term"].positions),
+    )
+
+
+async def _columns(connection: Connection, query: sql.SQL, parameters: Mapping[str, object]) -> Columns:
     """Arrays by column name; empty where no row was found."""
-    cursor = await connection.execute(load_queries("records")[query], parameters, binary=True)
+    cursor = await connection.execute(query, parameters, binary=True)
     row = await cursor.fetchone()
     if row is None or row[0] is None or cursor.description is None:
         return {}

@@ -12,18 +12,22 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from ray.serve import Application
 
+from deployments.change_fetching import ChangeFetcher
+from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
 from deployments.components import Stores
 from deployments.ingress.services import Services
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSlot, ModelSource
 from deployments.moments import DistrictZone
+from deployments.past_models import PastModels
 from deployments.readiness import ReplicaReadiness
+from deployments.score_changes import ScoreChanges
 from deployments.scoring import ScoringOptions, ScoringService
 from deployments.settings import AppArgs, ServingConfig
 from deployments.window_scoring import score_windows
 from deployments.windows import ComputeFeatures, WindowFetcher, WindowSources
 from edupulse_ml.core.clock import Clock
-from edupulse_ml.core.contract import FEATURE_INDEX, current_contract
+from edupulse_ml.core.contract import FEATURE_INDEX, FeatureContract, current_contract
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId, StudentKey
 from edupulse_ml.core.predictions import CategoryPolicy, Reason
@@ -42,7 +46,14 @@ from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.security.tokens import hash_token
 from tests.fakes.clocks import FixedClock
-from tests.fakes.stores import FakeAnswerCache, FakeFeatureStore, FakePredictionStore, FakeRecordReader, empty_block
+from tests.fakes.stores import (
+    FakeAnswerCache,
+    FakeFeatureStore,
+    FakePastRecords,
+    FakePredictionStore,
+    FakeRecordReader,
+    empty_block,
+)
 
 TOKEN = "edp_test-token"
 N_WEEKS = 26
@@ -214,6 +225,27 @@ class LocalPipeline:
         return self.slot.served()
 
 
+@dataclass
+class LocalChangePipeline:
+    """Both hops of an explained change in this process."""
+
+    fetcher: ChangeFetcher
+    slot: ModelSlot
+    past: PastModels
+
+    async def contracts_of(self, versions: Sequence[ModelVersion]) -> tuple[FeatureContract, ...]:
+        found = await self.past.contracts_of(versions, live=self.slot.live)
+        if isinstance(found, HopFailure | ChangeRefused):
+            raise found.error()
+        return found
+
+    async def explain_change(self, request: ChangeRequest) -> ScoredChange:
+        found = await self.past.explain(await self.fetcher.fetch(request), live=self.slot.live)
+        if isinstance(found, HopFailure | ChangeRefused):
+            raise found.error()
+        return found
+
+
 STUDENTS = {"S0": 0.1, "S1": 0.3, "S2": 0.5, "S3": 0.9}
 """Stored students by their absence rate; `NEW` has two weeks of records, `COMPUTED` none stored."""
 
@@ -232,6 +264,7 @@ class FakeDistrict:
         self.features.put(self.keys[StudentId("EMPTY")], empty_block(1), through_week=LAST_WEEK)
         self.predictions = FakePredictionStore(known=frozenset(self.keys))
         self.cache = FakeAnswerCache()
+        self.past = FakePastRecords(student_block(0.3))
         self.clock = FixedClock(NOW)
         self.computed: list[int] = []
 
@@ -240,6 +273,9 @@ class FakeDistrict:
         self.computed.append(records.n_students)
         assert records.n_students == 1, "only COMPUTED has nothing stored"
         return student_block(0.7)
+
+    def compute_for(self, contract: FeatureContract) -> ComputeFeatures:
+        return self.past.compute
 
     async def ping(self) -> None:
         self.reader.switch.require_up()
@@ -272,6 +308,17 @@ class LocalServing:
         if load_model:
             asyncio.run(self.slot.aim(CHAMPION))
         self.pipeline = LocalPipeline(self.fetcher, self.slot)
+        self.changes = ScoreChanges(
+            LocalChangePipeline(
+                ChangeFetcher(
+                    self.district.reader, self.district.past, zone=self.zone, compute_for=self.district.compute_for
+                ),
+                self.slot,
+                PastModels(self.models),
+            ),
+            self.district.predictions,
+            timeout_s=2.0,
+        )
         self.ids = 0
         self.scoring = ScoringService(
             pipeline=self.pipeline,
@@ -291,6 +338,7 @@ class LocalServing:
 
         return Services(
             scoring=self.scoring,
+            changes=self.changes,
             readiness=ReplicaReadiness(
                 database=self.district.ping,
                 cache=self.district.cache.ping,
@@ -333,7 +381,15 @@ class FakeComponents:
         async def close() -> None:
             self._note("closed")
 
-        return Stores(district.reader, district.features, district.predictions, district.cache, district.ping, close)
+        return Stores(
+            district.reader,
+            district.features,
+            district.predictions,
+            district.cache,
+            district.past,
+            district.ping,
+            close,
+        )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
         return lambda records, week: student_block(0.7)
