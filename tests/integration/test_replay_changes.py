@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import math
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -143,8 +142,8 @@ class School:
 
 
 @pytest.fixture
-def school(database_urls, redis_server, models: Settings) -> Iterator[School]:
-    yield School(database_urls, redis_server.url, models)
+def school(database_urls, redis_server, models: Settings) -> School:
+    return School(database_urls, redis_server.url, models)
 
 
 def parts_of(found: ExplainedChange) -> dict[str, float]:
