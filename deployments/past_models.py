@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from deployments.change_messages import ChangeRefused, FetchedChange, ScoredChange
+from deployments.change_messages import ChangeRefused, ChangeUnknownError, FetchedChange, ScoredChange
 from deployments.messages import HopFailure
 from deployments.model_slot import LiveModel, LoadedModel, ModelSource
 from edupulse_ml.core.contract import FeatureContract
@@ -77,11 +77,21 @@ class PastModels:
         if live is not None and live.version == version:
             return live.model
         if version not in self._models:
-            self._models[version] = self._source.load(self._source.fetch(version))
+            self._models[version] = self._loaded(version)
         self._models.move_to_end(version)
         while len(self._models) > self._held:
             self._models.popitem(last=False)
         return self._models[version]
+
+    def _loaded(self, version: ModelVersion) -> LoadedModel:
+        files = self._source.fetch(version)
+        try:
+            return self._source.load(files)
+        except EduPulseError:
+            raise
+        except Exception as error:
+            msg = f"Model version {version} could not be loaded ({type(error).__name__}): its files are not whole."
+            raise ChangeUnknownError(msg) from error
 
 
 def _risk_of(model: LoadedModel) -> ScoreWindows:

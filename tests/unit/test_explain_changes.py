@@ -137,5 +137,4 @@ def test_equal_windows_are_scored_once() -> None:
     worse = replace(same, values=same.values + 1)
     windows = change_windows(same, worse, worse, last_week=LAST_WEEK, window_weeks=WINDOW)
     explain_change(windows, score=counted, new_model=None, new_window=windows.select([4]))
-    assert asked[1] > 2
-    assert len(asked) == 2
+    assert asked == [1, 2]

@@ -138,7 +138,7 @@ def test_a_prediction_that_comes_out_otherwise_is_not_split(client: TestClient, 
     assert "edupulse replay" in problem(client.get(PATH), 409)
 
 
-@pytest.mark.parametrize(("version", "said"), [("9", "no longer in the registry"), ("torn", "")])
+@pytest.mark.parametrize(("version", "said"), [("9", "no longer in the registry"), ("torn", "could not be loaded")])
 def test_a_model_that_cannot_be_loaded_takes_only_this_answer_away(
     client: TestClient, serving: LocalServing, version: str, said: str
 ) -> None:
