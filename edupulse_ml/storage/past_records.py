@@ -14,7 +14,7 @@ from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.districts import read_district
 from edupulse_ml.storage.local_days import LocalDays
 from edupulse_ml.storage.merging import PLANS, MergePlan
-from edupulse_ml.storage.records import RecordQueries, compose_queries, read_records
+from edupulse_ml.storage.record_sets import RecordQueries, compose_queries, read_records
 from edupulse_ml.storage.sql import load_queries
 
 UNCERTAIN_WITHIN: Final = timedelta(minutes=1)

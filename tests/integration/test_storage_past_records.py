@@ -1,5 +1,6 @@
 """Records as they stood after an earlier import, against what was read right after that import."""
 
+import itertools
 import random
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
@@ -111,7 +112,7 @@ def test_every_earlier_import_can_be_read_again(database_urls, seed: int) -> Non
         snapshots.append(world.run(now))
         moments.append(world.clock.moment)
         world.clock.advance(timedelta(days=1))
-    assert any(left != right for left, right in zip(snapshots, snapshots[1:], strict=False))
+    assert any(left != right for left, right in itertools.pairwise(snapshots))
 
     async def again(database) -> list[dict[str, object]]:
         keys, past = await keys_of(PostgresRecordReader(database)), PastRecordReader(database)
