@@ -172,7 +172,7 @@ def _swaps(
     now = WeekFacts(window.values[0, last], window.support[0, last])
     for position, concept in enumerate(CONCEPTS):
         changed = window.values.copy()
-        cells = np.ix_([0], steps, concept.positions)
+        cells = np.ix_(np.zeros(1, dtype=np.intp), steps, concept.positions)
         changed[cells] = values[:, concept.positions][None]
         if not np.array_equal(changed, window.values, equal_nan=True):
             yield _Swap(part, of, position, replace(window, values=changed), then, now)
