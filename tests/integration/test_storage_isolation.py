@@ -36,6 +36,9 @@ TENANT_TABLES = [
     "scoring_chunks",
     "promotions",
     "imports",
+    "replaced_schools",
+    "replaced_calendar",
+    "replaced_birth_dates",
 ]
 
 
