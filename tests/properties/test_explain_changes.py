@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch, last_windows
@@ -37,6 +37,7 @@ def logit(probability: float) -> float:
     return math.log(probability) - math.log1p(-probability)
 
 
+@settings(max_examples=100, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     weeks=st.integers(2, MAX_WEEKS),
