@@ -118,3 +118,63 @@ CREATE TRIGGER keep_replaced BEFORE UPDATE ON schools FOR EACH ROW
 CREATE TRIGGER keep_replaced BEFORE UPDATE ON calendar FOR EACH ROW EXECUTE FUNCTION keep_replaced();
 CREATE TRIGGER keep_replaced BEFORE UPDATE ON students FOR EACH ROW
     WHEN (OLD.birth_date IS DISTINCT FROM NEW.birth_date) EXECUTE FUNCTION keep_replaced();
+
+-- As before, but the district and the import of a month's rows are constants while it is loaded: two look-ups of a setting
+-- per row took a fifth of the time that COPY takes.
+CREATE OR REPLACE FUNCTION begin_month(p_table text, p_month date) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    v_name text := loading_month(p_table, p_month);
+    v_columns text;
+BEGIN
+    IF NOT loads_by_month(p_table) THEN
+        RETURN NULL;
+    END IF;
+    IF to_regclass(format('partitions.%I', p_table || to_char(p_month, '"_y"YYYY"m"MM'))) IS NOT NULL THEN
+        RETURN NULL;
+    END IF;
+    SELECT string_agg(quote_ident(attname), ', ') INTO v_columns
+    FROM pg_attribute
+    WHERE attrelid = format('public.%I', p_table)::regclass
+        AND attnum > 0 AND NOT attisdropped AND attname <> 'district_id';
+    EXECUTE format('CREATE TABLE loading.%I (LIKE public.%I INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', v_name, p_table);
+    EXECUTE format(
+        'ALTER TABLE loading.%I ALTER COLUMN district_id SET DEFAULT %L, ALTER COLUMN import_id SET DEFAULT %L',
+        v_name, current_setting('edupulse.district', true), nullif(current_setting('edupulse.import', true), '')
+    );
+    EXECUTE format('GRANT SELECT, DELETE, INSERT (%s) ON loading.%I TO %I', v_columns, v_name, session_user);
+    RETURN format('loading.%I', v_name);
+END
+$$;
+
+CREATE OR REPLACE FUNCTION attach_month(p_table text, p_month date) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, public, pg_temp AS $$
+DECLARE
+    v_loading text := loading_month(p_table, p_month);
+    v_name text := p_table || to_char(p_month, '"_y"YYYY"m"MM');
+BEGIN
+    IF NOT loads_by_month(p_table) THEN
+        RAISE EXCEPTION 'table % is not loaded by month', p_table USING ERRCODE = 'undefined_table';
+    END IF;
+    EXECUTE format('REVOKE ALL ON loading.%I FROM %I', v_loading, session_user);
+    PERFORM pg_advisory_xact_lock(hashtext('edupulse.partitions'), hashtext(p_table));
+    IF EXISTS (SELECT FROM pg_class WHERE relname = v_name AND relnamespace = 'partitions'::regnamespace) THEN
+        EXECUTE format('INSERT INTO public.%I SELECT * FROM loading.%I', p_table, v_loading);
+        EXECUTE format('DROP TABLE loading.%I', v_loading);
+        RETURN;
+    END IF;
+    EXECUTE format(
+        'ALTER TABLE loading.%I ALTER COLUMN district_id SET DEFAULT current_setting(''edupulse.district''), '
+        'ALTER COLUMN import_id SET DEFAULT nullif(current_setting(''edupulse.import'', true), '''')::integer',
+        v_loading
+    );
+    EXECUTE format('ALTER TABLE loading.%I SET SCHEMA partitions', v_loading);
+    EXECUTE format('ALTER TABLE partitions.%I RENAME TO %I', v_loading, v_name);
+    EXECUTE format('ALTER TABLE partitions.%I RENAME CONSTRAINT %I TO %I', v_name, v_loading || '_pkey', v_name || '_pkey');
+    EXECUTE format('ALTER TABLE partitions.%I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', v_name);
+    EXECUTE format(
+        'ALTER TABLE public.%I ATTACH PARTITION partitions.%I FOR VALUES FROM (%L) TO (%L)',
+        p_table, v_name, p_month, (p_month + interval '1 month')::date
+    );
+END
+$$;
