@@ -106,17 +106,17 @@ def _new(part: ChangePart, found: ExplainedChange) -> str:
 def _left(part: ChangePart, found: ExplainedChange) -> str:
     del found
     have = "has" if part.weeks == 1 else "have"
-    return f"That {_weeks(part.weeks)} {have} become too old to be counted {_verb(part)} the score."
+    return f"{_weeks(part.weeks)} {have} become too old to be counted, which {_verb(part)} the score."
 
 
 def _corrected(part: ChangePart, found: ExplainedChange) -> str:
     del found
-    return f"That records of earlier weeks were corrected, or came late, {_verb(part)} the score."
+    return f"Records of earlier weeks were corrected, or came late, which {_verb(part)} the score."
 
 
 def _model(part: ChangePart, found: ExplainedChange) -> str:
     before, after = found.before.model_version, found.after.model_version
-    return f"That model {after} is asked instead of model {before}, about the same records, {_verb(part)} the score."
+    return f"Model {after} is asked instead of model {before}, about the same records, which {_verb(part)} the score."
 
 
 def _verb(part: ChangePart) -> str:

@@ -78,7 +78,7 @@ def test_parts_sum_to_the_move_and_read_like_sentences(client: TestClient, servi
     assert sum(part["logit"] for part in body["parts"]) == body["change"]["logit"]
     texts = {part["part"]: part["text"] for part in body["parts"]}
     assert texts["new_records"] == "What was recorded of 1 school week since then raises the score."
-    assert "corrected, or came late, raises" in texts["corrected_records"]
+    assert "corrected, or came late, which raises the score." in texts["corrected_records"]
     assert texts["new_model"] == "The model is the same, or says the same."
     assert [item["concept"] for item in body["parts"][0]["concepts"]] == ["recent absences"]
     (look,) = serving.district.predictions.audit_log
@@ -90,7 +90,8 @@ def test_a_new_model_is_a_part_and_the_old_one_is_loaded_beside_the_live_one(
 ) -> None:
     serving.district.predictions.predictions[0] = stored(1, 0.3, WEEK_AGO, model="2")
     loads = serving.models.loads
-    assert client.get(PATH).status_code == 200
+    response = client.get(PATH)
+    assert response.json()["parts"][3]["text"] == "The model is the same, or says the same."
     assert client.get(PATH).status_code == 200
     assert serving.models.loads == loads + 1
     live = serving.slot.live
