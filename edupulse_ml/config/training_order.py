@@ -19,7 +19,10 @@ class TrainingOrder(BaseModel):
     )
     seeds: int = Field(default=3, ge=1, le=20, description="Networks of an ensemble.")
     test_year: int | None = Field(
-        default=None, ge=1900, le=2199, description="School year to test on, by its starting year; null: the latest settled one."
+        default=None,
+        ge=1900,
+        le=2199,
+        description="School year to test on, by its starting year; null: the latest settled one.",
     )
     by_person: bool = Field(
         default=False, description="Split by person only, where there are fewer than three school years."
@@ -36,11 +39,10 @@ class TrainingOrder(BaseModel):
     replicates: int = Field(
         default=1000, ge=10, le=100_000, description="Resamplings of students for the intervals of the report."
     )
-    allow_small: bool = Field(
-        default=False, description="Train on fewer than 1,000 students; for experiments only."
-    )
+    allow_small: bool = Field(default=False, description="Train on fewer than 1,000 students; for experiments only.")
     promote: bool = Field(
-        default=True, description="Make the new model the champion if it meets the promotion policy, or if there is none."
+        default=True,
+        description="Make the new model the champion if it meets the promotion policy, or if there is none.",
     )
 
     @model_validator(mode="after")

@@ -102,9 +102,7 @@ def _sentence(job: TrainingJob, ray: RayWord, now: datetime) -> str:
     if ray in _RAY_ENDED:
         return "The run's process ended without saying how, as a killed one does: see its log on Ray's dashboard."
     minutes = round((now - (job.heartbeat_at or now)).total_seconds() / 60)
-    return (
-        f"The run was last heard of {minutes} minutes ago and Ray does not know it: its process or Ray's head was ended."
-    )
+    return f"The run was last heard of {minutes} minutes ago and Ray does not know it: its process or Ray's head was ended."
 
 
 def seconds_left(job: TrainingJob, *, earlier_s: Sequence[float], now: datetime) -> float | None:
