@@ -11,8 +11,8 @@ from deployments.job_server import JobServer, Submission
 from edupulse_ml.config.training_order import TrainingOrder
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.errors import ConflictError, DependencyDownError
-from edupulse_ml.core.training_runs import Ending, RayWord, TrainingJob, ending_of, seconds_left
-from edupulse_ml.storage.training_claims import Claims, claim_run
+from edupulse_ml.core.training_runs import Ending, RayWord, TrainingJob, seconds_left
+from edupulse_ml.storage.training_claims import Claims, claim_run, clear_away
 from edupulse_ml.storage.training_jobs import NewRun
 
 
@@ -98,11 +98,8 @@ class TrainingRuns:
             NotFoundError: the district has no such run.
         """
         job = await self._runs.find(job_id)
-        if job.under_way:
-            ending = ending_of(job, ray=await self._word(job), now=self._clock.now())
-            if ending is not None:
-                await self._runs.settle(job, ending)
-                job = await self._runs.find(job_id)
+        if await clear_away(self._runs, job, ask_ray=self._word, clock=self._clock):
+            job = await self._runs.find(job_id)
         earlier_s = await self._runs.seconds_of_runs_like(job_id) if job.status == "running" else ()
         return RunReport(job, seconds_left(job, earlier_s=earlier_s, now=self._clock.now()))
 

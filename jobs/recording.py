@@ -199,11 +199,12 @@ async def _begin(
         parameters=parameters,
         run_name=run_name,
     )
-    await claim_run(jobs, run, ask_ray=_not_asked, clock=clock)
+    await claim_run(jobs, run, ask_ray=not_asked, clock=clock)
     return job_id
 
 
-async def _not_asked(job: TrainingJob) -> RayWord:
+async def not_asked(job: TrainingJob) -> RayWord:
+    """What can be said of a run's job without asking Ray."""
     return "unknown" if job.submission_id is None else "silent"
 
 

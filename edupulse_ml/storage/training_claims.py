@@ -51,16 +51,21 @@ async def claim_run(claims: Claims, run: NewRun, *, ask_ray: AskRay, clock: Cloc
         if earlier is not None:
             return _same(earlier, run)
         other = await claims.under_way()
-        ending = None if other is None else ending_of(other, ray=await ask_ray(other), now=clock.now())
-        if other is not None and ending is None:
+        if other is not None and not await clear_away(claims, other, ask_ray=ask_ray, clock=clock):
             await claims.refused(asked_by=run.asked_by, request_id=run.request_id)
             raise TrainingUnderWayError(
                 f"Training run {other.job_id} of this district is {other.status}: wait for it to end, or stop it."
             )
-        if other is not None and ending is not None:
-            await claims.settle(other, ending)
     msg = "Training runs of this district began and ended while this one was asked for: ask again."
     raise TrainingUnderWayError(msg)
+
+
+async def clear_away(claims: Claims, job: TrainingJob, *, ask_ray: AskRay, clock: Clock) -> bool:
+    """Keep that `job` has ended, where it ended without a word of its own; whether it has."""
+    ending = ending_of(job, ray=await ask_ray(job), now=clock.now()) if job.under_way else None
+    if ending is not None:
+        await claims.settle(job, ending)
+    return ending is not None
 
 
 def _same(earlier: TrainingJob, run: NewRun) -> TrainingJob:

@@ -120,12 +120,17 @@ class FakeRunStore:
         return [
             (job.finished_at - job.started_at).total_seconds()
             for job in self.jobs.values()
-            if job.status == "succeeded" and job.finished_at is not None and job.request == self.jobs[job_id].request
+            if job.status == "succeeded" and job.finished_at is not None and _like(job) == _like(self.jobs[job_id])
         ]
 
     def _keep(self, job: TrainingJob) -> TrainingJob:
         self.jobs[job.job_id] = job
         return job
+
+
+def _like(job: TrainingJob) -> dict[str, object]:
+    given = job.request or {}
+    return {name: value for name, value in given.items() if name not in {"test_year", "seed", "promote", "resume"}}
 
 
 @dataclass
