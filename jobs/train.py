@@ -102,7 +102,7 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     settings, clock, console = load_settings(), SystemClock(), Console()
     if job is not None:
         queued = asyncio.run(take_up(settings, job, clock=clock))
-        asked_for = _ordered(TrainingOrder.model_validate(queued.request), settings, run_name=queued.run_name)
+        asked_for = ordered(TrainingOrder.model_validate(queued.request), settings, run_name=queued.run_name)
         request = replace(asked_for, job_id=job)
         show_report(asyncio.run(train_model(settings, request, clock=clock, console=console)).report, console)
         return
@@ -116,7 +116,7 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     show_report(trained.report, console)
 
 
-def _ordered(order: TrainingOrder, settings: Settings, *, run_name: str | None) -> TrainingRequest:
+def ordered(order: TrainingOrder, settings: Settings, *, run_name: str | None) -> TrainingRequest:
     """What an order of the API means on this machine."""
     storage = StackPaths.of(settings.home).home / "ray-train"
     return TrainingRequest(

@@ -4,7 +4,6 @@ writes a checkpoint, and trains until it is ended.
 
 import asyncio
 import os
-import subprocess
 import sys
 from pathlib import Path
 from uuid import UUID
@@ -26,7 +25,7 @@ async def train(job_id: UUID) -> None:
         open_context(settings, clock=clock) as context,
         recorded_run(context, job_id, parameters={}, run_name=None) as record,
     ):
-        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        child = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)")
         (settings.home / CHECKPOINT).write_text(str(job_id))
         (settings.home / PIDS).write_text(f"{os.getpid()} {child.pid}")
         record.step("training (gru)", of_epochs=6000)
