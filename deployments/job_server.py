@@ -10,12 +10,13 @@ import ray
 from ray.exceptions import RayError
 from ray.job_submission import JobStatus, JobSubmissionClient
 
+from deployments.time_limit import NoAnswerInTimeError
 from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.core.training_runs import RayWord
 
 DEPENDENCY: Final = "ray job server"
-_TIMEOUT_S: Final = 5.0
-"""Of one request; looking the server up takes a few."""
+_LONGEST_S: Final = 60.0
+"""Of one request: a busy head takes long to begin a job, and a thread must not wait for ever on one that hangs."""
 _THREADS: Final = 4
 _NOT_FOUND: Final = "status code 404"
 _Result = TypeVar("_Result")
@@ -57,7 +58,7 @@ class RayJobServer:
     Args:
         address: URL of its dashboard; None: of the cluster that this process is in. Ray lets RAY_API_SERVER_ADDRESS and
             RAY_ADDRESS override it, so neither may name another cluster where this runs.
-        timeout_s: How long an answer may take, in seconds.
+        timeout_s: How long the caller waits for an answer, in seconds.
     """
 
     def __init__(self, address: str | None, *, timeout_s: float) -> None:
@@ -71,10 +72,13 @@ class RayJobServer:
         """Hand the job to Ray; one that Ray has already under the same id stays as it is.
 
         Raises:
+            NoAnswerInTimeError: Ray has not answered yet, and may still take it.
             DependencyDownError: Ray does not take it.
         """
         try:
             await self._ask(lambda client: _submit(client, submission))
+        except NoAnswerInTimeError:
+            raise
         except DependencyDownError:
             if await self.word(submission.submission_id) in {"unknown", "silent"}:
                 raise
@@ -99,6 +103,9 @@ class RayJobServer:
         loop = asyncio.get_running_loop()
         try:
             return await asyncio.wait_for(loop.run_in_executor(self._threads, self._answer, question), self._timeout_s)
+        except TimeoutError as error:
+            msg = f"Ray's job server did not answer within {self._timeout_s:g} seconds: see whether its head is busy."
+            raise NoAnswerInTimeError(msg, dependency=DEPENDENCY) from error
         except (OSError, RuntimeError, ValueError, RayError) as error:
             self._client = None  # a head that was started again has another address
             msg = f"Ray's job server does not answer ({type(error).__name__}): look at `edupulse status` and Ray's dashboard."
@@ -116,7 +123,7 @@ class _ImpatientClient(JobSubmissionClient):
     """Ray's client waits for ever on a server that hangs."""
 
     def _do_request(self, method: str, endpoint: str, **options: Any) -> Any:
-        return super()._do_request(method, endpoint, **{"timeout": _TIMEOUT_S, **options})
+        return super()._do_request(method, endpoint, **{"timeout": _LONGEST_S, **options})
 
 
 def _submit(client: JobSubmissionClient, submission: Submission) -> None:

@@ -8,6 +8,7 @@ from typing import Protocol
 from uuid import UUID
 
 from deployments.job_server import JobServer, Submission
+from deployments.time_limit import NoAnswerInTimeError
 from edupulse_ml.config.training_order import TrainingOrder
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.errors import ConflictError, DependencyDownError
@@ -86,10 +87,12 @@ class TrainingRuns:
             run_name=order.resume or (f"train-{job_id}" if order.workers else None),
         )
         earlier = await claim_run(self._runs, run, ask_ray=self._word, clock=self._clock)
-        job = await self._runs.find(job_id if earlier is None else earlier.job_id)
-        if job.status == "queued":  # also an earlier one, whose gateway may have ended before Ray had it
-            await self._submit(job)
-        return await self.status(job.job_id)
+        report = await self._as_kept(job_id) if earlier is None else await self.status(earlier.job_id)
+        if report.job.status != "queued":
+            return report
+        # Also an earlier one: its gateway may have ended before Ray had it.
+        await self._submit(report.job)
+        return await self._as_kept(report.job.job_id)
 
     async def status(self, job_id: UUID) -> RunReport:
         """The run as it is: one that ended without a word is found out here, and kept as ended.
@@ -112,13 +115,16 @@ class TrainingRuns:
             ConflictError: it has ended.
             DependencyDownError: PostgreSQL or Ray does not answer; the run may have been told all the same.
         """
-        report = await self.status(job_id)
-        if not report.job.under_way:
-            raise ConflictError(f"Training run {job_id} has ended: it is {report.job.status}.")
+        job = await self._runs.find(job_id)
+        if not job.under_way:
+            raise ConflictError(f"Training run {job_id} has ended: it is {job.status}.")
         await self._runs.ask_to_stop(job_id, asked_by=asker.actor, request_id=asker.request_id)
-        if report.job.submission_id is not None:
-            await self._server.stop(report.job.submission_id)
-        return await self.status(job_id)
+        if job.submission_id is not None:
+            await self._server.stop(job.submission_id)
+        return await self._as_kept(job_id)
+
+    async def _as_kept(self, job_id: UUID) -> RunReport:
+        return RunReport(await self._runs.find(job_id), None)
 
     async def _word(self, job: TrainingJob) -> RayWord:
         return "unknown" if job.submission_id is None else await self._server.word(job.submission_id)
@@ -133,6 +139,8 @@ class TrainingRuns:
         )
         try:
             await self._server.submit(submission)
+        except NoAnswerInTimeError:
+            return  # It waits in the queue; where Ray never begins it, whoever looks next is told so.
         except DependencyDownError as error:
             never = Ending("failed", "Ray's job server did not take the run; nothing was begun.")
             if not await self._runs.settle(job, never, forget_key=True):

@@ -9,6 +9,7 @@ from uuid import UUID
 
 from deployments.job_server import DEPENDENCY, Submission
 from deployments.registered_models import RegisteredModel
+from deployments.time_limit import NoAnswerInTimeError
 from deployments.training_runs import Placement, TrainingRuns
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.errors import ConflictError, DependencyDownError, NotFoundError
@@ -135,15 +136,18 @@ def _like(job: TrainingJob) -> dict[str, object]:
 
 @dataclass
 class FakeJobServer:
-    """Says of each submission what `words` hold; `down` answers nothing."""
+    """Says of each submission what `words` hold; `down` refuses everything, `slow` takes a submission too late."""
 
     down: bool = False
+    slow: bool = False
     submissions: list[Submission] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     words: dict[str, RayWord] = field(default_factory=dict)
 
     async def submit(self, submission: Submission) -> None:
         self._require_up()
+        if self.slow:
+            raise NoAnswerInTimeError(JOB_SERVER_DOWN, dependency=DEPENDENCY)
         self.submissions.append(submission)
         self.words.setdefault(submission.submission_id, "pending")
 

@@ -72,7 +72,7 @@ class Cluster:
         async def main(database: Database):
             runs = TrainingRuns(
                 runs=TrainingJobRepository(database, clock=self.clock),
-                server=server(self.head.url, timeout_s=20.0),
+                server=server(self.head.url, timeout_s=60.0),
                 clock=self.clock,
                 new_id=uuid4,
                 placement=Placement({"EDUPULSE_DISTRICT": "demo"}),
@@ -189,7 +189,7 @@ def test_a_submission_that_ray_has_is_not_begun_twice_also_from_inside_the_clust
         warnings.simplefilter("ignore")
         ray.init(address=f"{LOOPBACK}:{cluster.head.port('gcs')}", log_to_driver=False)
         try:
-            first, second = asyncio.run(work(RayJobServer(None, timeout_s=20.0)))
+            first, second = asyncio.run(work(RayJobServer(None, timeout_s=60.0)))
         finally:
             ray.shutdown()
     assert first in {"pending", "running"}

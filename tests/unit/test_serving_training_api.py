@@ -154,6 +154,20 @@ def test_without_ray_nothing_is_begun_and_the_key_may_be_used_again(
     assert client.post(START, json={}, headers={"Idempotency-Key": "k"}).json()["state"] == "queued"
 
 
+def test_a_busy_head_may_take_the_run_later_or_never(
+    serving: LocalServing, client: TestClient, training: LocalTraining
+) -> None:
+    training.server.slow = True
+    run = started(client)
+    assert status(client, run)["state"] == "queued"
+    training.server.words[f"edupulse-train-{run['job_id']}"] = "pending"
+    serving.district.clock.advance(QUIET + ALONE)
+    assert status(client, run)["state"] == "queued"
+    training.server.words.clear()
+    seen = status(client, run)
+    assert (seen["state"], "never began" in seen["error"]) == ("failed", True)
+
+
 def test_a_gateway_that_ended_before_ray_had_the_run_is_made_good(client: TestClient, training: LocalTraining) -> None:
     headers = {"Idempotency-Key": "k"}
     client.post(START, json={}, headers=headers)
