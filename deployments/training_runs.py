@@ -133,7 +133,7 @@ class TrainingRuns:
         submission = Submission(
             submission_id=job.submission_id or "",
             # An absolute interpreter, because the job's PATH may find another; the run's id only, because a shell reads it.
-            entrypoint=f"{shlex.quote(sys.executable)} -m jobs.train --job {job.job_id}",
+            entrypoint=f"{shlex.quote(sys.executable)} -m jobs.cli jobs run {job.job_id}",
             environment=self._placement.environment,
             num_cpus=self._placement.num_cpus,
         )

@@ -56,6 +56,17 @@ def stop(job_id: _Id) -> None:
     Console().print(f"{job.job_id}: {job.status}", highlight=False)
 
 
+@app.command(hidden=True)
+def run(job_id: _Id) -> None:
+    """Take up a queued run in this process; what a job on Ray does."""
+    from jobs.queued_run import train_queued
+    from jobs.reporting import show_report
+
+    console = Console()
+    trained = asyncio.run(train_queued(load_settings(), job_id, clock=SystemClock(), console=console))
+    show_report(trained.report, console)
+
+
 async def _as_it_is(jobs: TrainingJobRepository, job_id: UUID) -> TrainingJob:
     job = await jobs.find(job_id)
     if await clear_away(jobs, job, ask_ray=not_asked, clock=SystemClock()):

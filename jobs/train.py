@@ -13,7 +13,6 @@ import typer
 from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
-from edupulse_ml.config.training_order import TrainingOrder
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
@@ -38,7 +37,7 @@ from jobs.promotion.deciding import (
 )
 from jobs.promotion.reasons import reasons_on_test
 from jobs.promotion.showing import show_verdict
-from jobs.recording import SILENT, RunRecord, recorded_run, take_up
+from jobs.recording import SILENT, RunRecord, recorded_run
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
 from jobs.stored_model import store_model
@@ -94,18 +93,9 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         bool,
         typer.Option(help="Make the new model the champion if it meets the promotion policy, or if there is none yet."),
     ] = True,
-    job: Annotated[
-        UUID | None, typer.Option(hidden=True, help="Take up a queued run, which says everything else.")
-    ] = None,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
-    if job is not None:
-        queued = asyncio.run(take_up(settings, job, clock=clock))
-        asked_for = ordered(TrainingOrder.model_validate(queued.request), settings, run_name=queued.run_name)
-        request = replace(asked_for, job_id=job)
-        show_report(asyncio.run(train_model(settings, request, clock=clock, console=console)).report, console)
-        return
     training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
     run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
     ray_workers = (
@@ -114,23 +104,6 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote, strategy, seeds)
     trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     show_report(trained.report, console)
-
-
-def ordered(order: TrainingOrder, settings: Settings, *, run_name: str | None) -> TrainingRequest:
-    """What an order of the API means on this machine."""
-    storage = StackPaths.of(settings.home).home / "ray-train"
-    return TrainingRequest(
-        TrainingOptions(
-            window_weeks=settings.window_weeks, epochs=order.epochs, seed=order.seed, allow_small=order.allow_small
-        ),
-        test_year=order.test_year,
-        by_person=order.by_person,
-        workers=RayWorkers(order.workers, order.gpu, storage, run_name) if order.workers and run_name else None,
-        replicates=order.replicates,
-        promote=order.promote,
-        strategy=order.strategy,
-        seeds=order.seeds,
-    )
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from edupulse_ml.core.training_runs import MAX_LINES, STOPPED, Ending, RunLine, 
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.sql import load_queries
 
-_COLUMNS: Final = sql.SQL(", ").join(sql.Identifier(item.name) for item in fields(TrainingJob))
+_NAMES: Final = tuple(item.name for item in fields(TrainingJob))
+_COLUMNS: Final = sql.SQL(", ").join(map(sql.Identifier, _NAMES))
 
 
 @dataclass(frozen=True)
@@ -227,5 +228,6 @@ class TrainingJobRepository:
 
 
 def _job(row: tuple[Any, ...]) -> TrainingJob:
-    *known, lines = row
-    return TrainingJob(*known, tuple(RunLine(datetime.fromisoformat(item["at"]), item["text"]) for item in lines))
+    known = dict(zip(_NAMES, row, strict=True))
+    lines = tuple(RunLine(datetime.fromisoformat(item["at"]), item["text"]) for item in known.pop("lines"))
+    return TrainingJob(**known, lines=lines)

@@ -1,4 +1,4 @@
-"""Stands in for `jobs.train` as the process of a job: tells the database of itself as a training run does, starts a child,
+"""Stands in for `edupulse jobs run` as the process of a job: tells the database of itself as a training run does, starts a child,
 writes a checkpoint, and trains until it is ended.
 """
 
@@ -41,4 +41,4 @@ def pids(home: Path) -> tuple[int, int]:
 
 
 if __name__ == "__main__":
-    asyncio.run(train(UUID(sys.argv[sys.argv.index("--job") + 1])))
+    asyncio.run(train(UUID(sys.argv[-1])))

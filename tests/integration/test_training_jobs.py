@@ -1,18 +1,23 @@
 """Training runs on a real PostgreSQL: many ask at once, the last release still runs, a run's account of itself."""
 
 import asyncio
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from uuid import UUID, uuid4
 
 import pytest
+from typer.testing import CliRunner
 
 from deployments.training_runs import Asker, Placement, TrainingRuns
 from edupulse_ml.config.training_order import TrainingOrder
-from edupulse_ml.core.errors import NotEnoughDataError
+from edupulse_ml.core.errors import ConflictError, NotEnoughDataError
+from edupulse_ml.core.training_runs import RunLine
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.training_claims import KeyReusedError, TrainingUnderWayError
-from edupulse_ml.storage.training_jobs import TrainingJobRepository
+from edupulse_ml.storage.training_jobs import NewRun, News, TrainingJobRepository
 from jobs.recording import LiveRecord, RunStoppedError, recorded_run
+from jobs.runs import app
+from tests.fakes.clocks import FixedClock
 from tests.fakes.store_world import World
 from tests.fakes.training import FakeJobServer
 
@@ -202,3 +207,47 @@ class TestTheAccountOfARun:
 
         job = self.run(world, work)
         assert (job.status, job.run_name) == ("succeeded", f"train-{UUID(int=5)}")
+
+
+class TestTheCommandLine:
+    """`edupulse jobs`, as it is typed."""
+
+    @pytest.fixture
+    def edupulse(self, world, tmp_path, monkeypatch):
+        for name, value in {
+            "EDUPULSE_HOME": str(tmp_path),
+            "EDUPULSE_DATABASE_URL": world.urls.app_url,
+            "EDUPULSE_REDIS_URL": "unix:///nonexistent",
+            "MLFLOW_TRACKING_URI": "sqlite:///nonexistent",
+            "EDUPULSE_DISTRICT": world.district,
+            "COLUMNS": "200",
+        }.items():
+            monkeypatch.setenv(name, value)
+        return lambda *arguments: CliRunner().invoke(app, arguments)
+
+    def begin(self, world: World, *, heartbeat_at: datetime) -> UUID:
+        async def work(database: Database) -> UUID:
+            jobs = TrainingJobRepository(database, clock=FixedClock(heartbeat_at))
+            run = NewRun(UUID(int=7), "running", "edupulse train", "r", {})
+            assert await jobs.claim(run)
+            await jobs.hear(run.job_id, News("training (gru)", 3, 50, lines=[RunLine(heartbeat_at, "a line")]))
+            return run.job_id
+
+        return world.run(work)
+
+    def test_a_run_is_listed_shown_and_asked_to_stop(self, world, edupulse) -> None:
+        job_id = str(self.begin(world, heartbeat_at=datetime.now(UTC)))
+        listed = edupulse("list").output
+        assert job_id in listed
+        assert "training (gru), epoch 3 of at most 50" in listed
+        assert "a line" in edupulse("status", job_id).output
+        assert edupulse("stop", job_id).output == f"{job_id}: stopping\n"
+        assert edupulse("stop", job_id).exit_code == 0
+        assert world.values("SELECT outcome FROM audit_log WHERE action = 'train_stop'") == ["stopping"]
+
+    def test_a_run_that_nobody_hears_of_is_shown_as_failed_and_cannot_be_stopped(self, world, edupulse) -> None:
+        job_id = str(self.begin(world, heartbeat_at=datetime.now(UTC) - timedelta(minutes=5)))
+        shown = edupulse("status", job_id).output
+        assert f"{job_id}: failed" in shown
+        assert "last heard of 5 minutes ago" in shown
+        assert isinstance(edupulse("stop", job_id).exception, ConflictError)

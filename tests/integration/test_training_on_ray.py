@@ -46,11 +46,11 @@ class LateClock:
 
 
 class StandInServer(RayJobServer):
-    """Runs `tests.fakes.training_stand_in` in place of `jobs.train`."""
+    """Runs `tests.fakes.training_stand_in` in place of `edupulse jobs run`."""
 
     async def submit(self, submission: Submission) -> None:
         module = "tests.fakes.training_stand_in"
-        await super().submit(replace(submission, entrypoint=submission.entrypoint.replace("jobs.train", module)))
+        await super().submit(replace(submission, entrypoint=submission.entrypoint.replace("jobs.cli jobs run", module)))
 
 
 @dataclass
@@ -196,7 +196,7 @@ def test_a_submission_that_ray_has_is_not_begun_twice_also_from_inside_the_clust
     assert second == "unknown"
 
 
-def test_edupulse_train_takes_up_the_run_and_says_why_it_ends(cluster: Cluster) -> None:
+def test_edupulse_jobs_run_takes_up_the_run_and_says_why_it_ends(cluster: Cluster) -> None:
     job_id = cluster.start(server=RayJobServer)
     job = cluster.wait(job_id, lambda job: not job.under_way)
     assert job.status == "failed"

@@ -76,7 +76,7 @@ def test_ray_is_told_the_run_and_nothing_of_the_request(client: TestClient, trai
     run = started(client, strategy="gru", seeds=17)
     (submission,) = training.server.submissions
     assert submission.submission_id == f"edupulse-train-{run['job_id']}"
-    assert submission.entrypoint == f"{sys.executable} -m jobs.train --job {run['job_id']}"
+    assert submission.entrypoint == f"{sys.executable} -m jobs.cli jobs run {run['job_id']}"
     assert submission.environment == {"EDUPULSE_DISTRICT": "demo"}
 
 

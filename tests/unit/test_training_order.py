@@ -11,7 +11,8 @@ from edupulse_ml.config.settings import Settings
 from edupulse_ml.config.training_order import TrainingOrder
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, STRATEGIES
-from jobs.train import ordered, train
+from jobs.queued_run import ordered
+from jobs.train import train
 
 OPTIONS = inspect.signature(train).parameters
 FIELDS = TrainingOrder.model_fields
@@ -30,7 +31,7 @@ def bounds(field: str) -> dict[str, float]:
 @pytest.mark.parametrize("field", sorted(FIELDS))
 def test_an_order_has_the_defaults_and_limits_of_the_command(field: str) -> None:
     option = OPTIONS[field]
-    assert option.default == FIELDS[field].default
+    assert str(option.default) == str(FIELDS[field].default)
     assert get_origin(option.annotation) is Annotated
     info = get_args(option.annotation)[1]
     known = bounds(field)
