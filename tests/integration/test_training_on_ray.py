@@ -87,7 +87,7 @@ class Cluster:
 
     def wait(self, job_id: UUID, condition: Callable[[TrainingJob], bool]) -> TrainingJob:
         async def work(runs: TrainingRuns) -> TrainingJob:
-            deadline = time.monotonic() + 90
+            deadline = time.monotonic() + 240
             while not condition((report := await runs.status(job_id)).job):
                 assert time.monotonic() < deadline, f"the run stays {report.job.status} in {report.job.step}"
                 await asyncio.sleep(0.3)
