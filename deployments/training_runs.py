@@ -11,7 +11,7 @@ from deployments.job_server import JobServer, Submission
 from deployments.time_limit import NoAnswerInTimeError
 from edupulse_ml.config.training_order import TrainingOrder
 from edupulse_ml.core.clock import Clock
-from edupulse_ml.core.errors import ConflictError, DependencyDownError
+from edupulse_ml.core.errors import ConflictError, DependencyDownError, NotFoundError
 from edupulse_ml.core.training_runs import Ending, RayWord, TrainingJob, seconds_left
 from edupulse_ml.storage.training_claims import Claims, claim_run, clear_away
 from edupulse_ml.storage.training_jobs import NewRun
@@ -21,6 +21,8 @@ class RunStore(Claims, Protocol):
     """What is needed of `storage.training_jobs.TrainingJobRepository`."""
 
     async def find(self, job_id: UUID) -> TrainingJob: ...
+
+    async def knows_run_name(self, run_name: str) -> bool: ...
 
     async def ask_to_stop(self, job_id: UUID, *, asked_by: str, request_id: str) -> bool: ...
 
@@ -69,10 +71,14 @@ class TrainingRuns:
         """Begin a run; the one that was begun with the same `key` and order is returned as it is now.
 
         Raises:
+            NotFoundError: the district has no run of the name that is to be resumed.
             TrainingUnderWayError: another run of the district is under way.
             KeyReusedError: the key was used for another order.
             DependencyDownError: PostgreSQL or Ray does not answer; nothing was begun, and the key may be used again.
         """
+        if order.resume is not None and not await self._runs.knows_run_name(order.resume):
+            # The folder of checkpoints may be shared with other districts.
+            raise NotFoundError("This district has no training run with the run_name that is to be resumed.")
         job_id = self._new_id()
         run = NewRun(
             job_id=job_id,

@@ -174,6 +174,12 @@ class TrainingJobRepository:
         found = await self._select("with_key", key=key)
         return found[0] if found else None
 
+    async def knows_run_name(self, run_name: str) -> bool:
+        """Whether a run of the district keeps, or has kept, checkpoints under this name."""
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(self._queries["knows_run_name"], {"run_name": run_name})
+            return await cursor.fetchone() == (True,)
+
     async def under_way(self) -> TrainingJob | None:
         """The run that the next one has to wait for."""
         found = await self._select("under_way")

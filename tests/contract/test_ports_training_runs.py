@@ -1,6 +1,7 @@
 """The store of training runs: the fake and PostgreSQL do the same."""
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -196,6 +197,14 @@ def test_a_start_after_a_run_that_nobody_hears_of_clears_it_away(side):
     assert (lost.status, next_one.status) == ("failed", "queued")
     assert "last heard of 3 minutes ago" in lost.error
     assert [outcome for _, _, outcome in side.audited()] == ["running", "refused", "queued"]
+
+
+def test_a_run_name_is_known(side):
+    async def work(store):
+        await store.claim(replace(queued(1), run_name="train-1"))
+        return await store.knows_run_name("train-1"), await store.knows_run_name("train-2")
+
+    assert side.run(work) == (True, False)
 
 
 def test_runs_like_this_one_tell_how_long_they_took(side):

@@ -114,6 +114,9 @@ class FakeRunStore:
     async def with_key(self, key: str) -> TrainingJob | None:
         return self.jobs[self.keys[key]] if key in self.keys else None
 
+    async def knows_run_name(self, run_name: str) -> bool:
+        return any(job.run_name == run_name for job in self.jobs.values())
+
     async def under_way(self) -> TrainingJob | None:
         return next((job for job in self.jobs.values() if job.under_way), None)
 

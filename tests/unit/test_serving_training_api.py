@@ -261,6 +261,15 @@ def test_a_run_is_stopped_by_ray_and_is_stopped_when_ray_says_so(client: TestCli
     assert [entry[1:] for entry in training.store.audit] == [("train_start", "queued"), ("train_stop", "stopping")]
 
 
+def test_only_a_run_of_this_district_is_resumed(client: TestClient, training: LocalTraining) -> None:
+    problem(client.post(START, json={"resume": "train-of-others", "workers": 2}), 404)
+    assert training.store.jobs == {}
+    first = started(client, workers=2)
+    client.post(f"/api/v1/training/stop/{first['job_id']}")
+    again = started(client, workers=2, resume=first["run_name"])
+    assert again["run_name"] == first["run_name"]
+
+
 def test_a_queued_run_is_stopped_at_once(client: TestClient, training: LocalTraining) -> None:
     run = started(client)
     assert client.post(f"/api/v1/training/stop/{run['job_id']}").json()["state"] == "stopped"

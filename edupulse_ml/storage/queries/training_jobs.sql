@@ -89,6 +89,9 @@ SELECT {columns} FROM training_jobs WHERE job_id = %(job_id)s;
 -- name: with_key
 SELECT {columns} FROM training_jobs WHERE idempotency_key = %(key)s;
 
+-- name: knows_run_name
+SELECT EXISTS (SELECT FROM training_jobs WHERE run_name = %(run_name)s);
+
 -- name: under_way
 SELECT {columns} FROM training_jobs
 WHERE kind = 'train' AND status IN ('queued', 'running', 'stopping') AND heartbeat_at IS NOT NULL;
