@@ -5,18 +5,23 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import ray
 
+from deployments.job_server import JobServer, RayJobServer
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
+from deployments.training_runs import RunStore
 from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import DistrictId, ModelVersion
 from edupulse_ml.core.ports import AnswerCache, FeatureStore, PredictionStore, RecordReader
 from edupulse_ml.telemetry.logs import configure_logs
+
+if TYPE_CHECKING:
+    from edupulse_ml.registry.models import ModelRegistry
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,7 @@ class Stores:
     features: FeatureStore
     predictions: PredictionStore
     cache: AnswerCache
+    training: RunStore
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
 
@@ -51,6 +57,12 @@ class Components(Protocol):
     def compute_features(self, config: ServingConfig) -> ComputeFeatures: ...
 
     def model_source(self, config: ServingConfig) -> ModelSource: ...
+
+    def job_server(self, config: ServingConfig) -> JobServer: ...
+
+    def registry(self, config: ServingConfig) -> "ModelRegistry":
+        """Opens the registry, which takes seconds."""
+        ...
 
     def clock(self) -> Clock: ...
 
@@ -75,6 +87,7 @@ class StandardComponents:
         from edupulse_ml.storage.features import PostgresFeatureStore
         from edupulse_ml.storage.predictions import PostgresPredictionStore
         from edupulse_ml.storage.records import PostgresRecordReader
+        from edupulse_ml.storage.training_jobs import TrainingJobRepository
 
         district_id = DistrictId(config.district)
         database = Database(
@@ -96,6 +109,7 @@ class StandardComponents:
             features=PostgresFeatureStore(database),
             predictions=PostgresPredictionStore(database),
             cache=cache,
+            training=TrainingJobRepository(database, clock=clock),
             ping=database.ping,
             close=close,
         )
@@ -113,6 +127,18 @@ class StandardComponents:
             cache_dir=config.home / "models",
             device=config.args.inference_device,
             threads=config.args.inference_threads,
+        )
+
+    def job_server(self, config: ServingConfig) -> JobServer:
+        return RayJobServer(config.args.job_server, timeout_s=config.args.answer_timeout_s)
+
+    def registry(self, config: ServingConfig) -> "ModelRegistry":
+        from edupulse_ml.registry.models import ModelRegistry, model_name
+
+        return ModelRegistry(
+            config.mlflow_tracking_uri,
+            name=model_name(DistrictId(config.district)),
+            cache_dir=config.home / "models",
         )
 
     def clock(self) -> Clock:

@@ -15,8 +15,10 @@ from deployments.metrics import ClusterMetrics, GatewayMetrics, node_agents
 from deployments.moments import DistrictZone
 from deployments.pipeline import HandlePipeline
 from deployments.readiness import ReplicaReadiness
+from deployments.registered_models import RegisteredModels
 from deployments.scoring import ScoringOptions, ScoringService
-from deployments.settings import AppArgs
+from deployments.settings import AppArgs, training_placement
+from deployments.training_runs import TrainingRuns
 from edupulse_ml.core.ids import PredictionId
 
 
@@ -64,6 +66,14 @@ class Gateway:
                 database=stores.ping, cache=stores.cache.ping, fetcher=pipeline.ping_fetcher, served=pipeline.served
             ),
             metrics=ClusterMetrics(node_agents),
+            training=TrainingRuns(
+                runs=stores.training,
+                server=components.job_server(config),
+                clock=clock,
+                new_id=uuid.uuid4,
+                placement=training_placement(config),
+            ),
+            models=RegisteredModels(lambda: components.registry(config)),
             token_sha256=components.token_sha256(args),
             version=version("edupulse"),
         )

@@ -47,6 +47,7 @@ COMMANDS: Final = (
     Command("materialise", "jobs.materialise", "materialise", "Compute the features that imports touched.", _RECORDS),
     Command("train", "jobs.train", "train", "Train, calibrate, evaluate and register a model.", _MODEL),
     Command("tune", "jobs.tune", "tune", "Search for better settings on Ray and register the best.", _MODEL),
+    Command("jobs", "jobs.runs", "app", "List, show and stop training runs.", _MODEL),
     Command("evaluate", "jobs.evaluate", "evaluate", "Evaluate a registered model beside its rivals.", _MODEL),
     Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),
     Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),

@@ -2,23 +2,24 @@
 
 import asyncio
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
-from edupulse_ml.core.errors import EduPulseError, InvalidInputError
+from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.promotion_policy import load_policy
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.rivals.boosted import Boosted
-from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
@@ -37,6 +38,7 @@ from jobs.promotion.deciding import (
 )
 from jobs.promotion.reasons import reasons_on_test
 from jobs.promotion.showing import show_verdict
+from jobs.recording import SILENT, RunRecord, recorded_run
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
 from jobs.stored_model import store_model
@@ -50,7 +52,7 @@ _COMMAND = "edupulse train"
 class TrainingRequest:
     """What a training run is asked for. `test_year` None: the latest settled school year. `by_person`: split by person
     only. `workers` None: train in this process. `strategy` is one of `training.strategies.STRATEGIES`, `seeds` are the
-    networks of an ensemble.
+    networks of an ensemble. `job_id` is a run that was taken up from the queue; None: it begins with this call.
     """
 
     training: TrainingOptions
@@ -61,6 +63,8 @@ class TrainingRequest:
     promote: bool = True
     strategy: str = DEFAULT_STRATEGY
     seeds: int = DEFAULT_SEEDS
+    job_id: UUID | None = None
+    record: RunRecord = SILENT
 
 
 def train(  # noqa: PLR0913 - one argument per option of the command
@@ -124,21 +128,22 @@ async def train_model(
     Raises:
         NotEnoughDataError: too few students, weeks or events to train honestly.
         InvalidInputError: the records do not span the three school years needed.
+        TrainingUnderWayError: another training run of the district is under way.
+        RunStoppedError: the run was asked to stop.
     """
     async with open_context(settings, clock=clock) as context:
-        runs = TrainingJobRepository(context.database, clock=clock)
-        job_id = await runs.start(kind="train", parameters=_options(request).as_parameters())
-        try:
-            trained = await _train(context, request, console)
-        except BaseException as error:
-            # Only our own sentences are free of student data; of anything else the kind of error is kept.
-            told = str(error) if isinstance(error, EduPulseError) else type(error).__name__
-            await runs.fail(job_id, error=told)
-            raise
-        await runs.succeed(job_id, model_version=trained.version, summary=headline_metrics(trained.report))
+        async with recorded_run(
+            context, request.job_id, parameters=_options(request).as_parameters(), run_name=_run_name(request)
+        ) as record:
+            trained = await _train(context, replace(request, record=record), console)
+            await record.succeed(model_version=trained.version, summary=headline_metrics(trained.report))
         if request.promote:
             await _promote(context, trained.version, console)
         return trained
+
+
+def _run_name(request: TrainingRequest) -> str | None:
+    return None if request.workers is None else request.workers.run_name
 
 
 async def _promote(context: JobContext, version: ModelVersion, console: Console) -> None:
@@ -160,7 +165,9 @@ async def _promote(context: JobContext, version: ModelVersion, console: Console)
 
 async def _train(context: JobContext, request: TrainingRequest, console: Console) -> TrainedVersion:
     now = context.clock.now()
+    request.record.step("computing features")
     await materialise_pending(context, as_of=now, console=console)
+    request.record.step("reading student-weeks")
     with progress_bars(console) as bars:
         reading = bars.add_task("reading student-weeks", total=1.0)
         history = await load_history(context, as_of=now, on_share=lambda share: bars.update(reading, completed=share))
@@ -193,8 +200,10 @@ def _fit_and_register(
     )
     options = replace(_options(request), champion=champion)
     with connected_to_ray(settings, needed=request.workers is not None):
-        fitted = _fit(experiment, options, request.workers, console)
+        fitted = _fit(experiment, options, request, console)
+    request.record.step("judging on the test year")
     reports = _judge(experiment, fitted, settings, replicates=request.replicates, started=started, console=console)
+    request.record.step("registering")
     with tempfile.TemporaryDirectory(prefix="edupulse-train-") as scratch:
         version = record_run(
             context.registry,
@@ -215,17 +224,21 @@ def _options(request: TrainingRequest) -> StrategyOptions:
     return StrategyOptions(request.strategy, request.seeds, ChampionOptions(training=request.training))
 
 
-def _fit(
-    experiment: Experiment, options: StrategyOptions, workers: RayWorkers | None, console: Console
-) -> FittedModels:
+def _fit(experiment: Experiment, options: StrategyOptions, request: TrainingRequest, console: Console) -> FittedModels:
     with progress_bars(console) as bars:
         networks = options.seeds if options.strategy == "ensemble" else 1
-        doing = bars.add_task("preparing", total=networks * options.champion.training.epochs)
+        epochs = networks * options.champion.training.epochs
+        doing = bars.add_task("preparing", total=epochs)
 
         def step(name: str) -> None:
             bars.update(doing, description=name, completed=0)
+            request.record.step(name, of_epochs=epochs if name.startswith("training (") else None)
 
-        return fit_all(experiment, options=options, workers=workers, step=step, progress=lambda _: bars.advance(doing))
+        def progress(metrics: Mapping[str, float]) -> None:
+            bars.advance(doing)
+            request.record.progress(metrics)
+
+        return fit_all(experiment, options=options, workers=request.workers, step=step, progress=progress)
 
 
 def _judge(

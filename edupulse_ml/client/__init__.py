@@ -5,6 +5,8 @@ from edupulse_ml.client.errors import ServiceError, ServiceUnreachableError
 from edupulse_ml.client.protocol import RetryPolicy
 from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, FailedStudent, ScoredStudent
 from edupulse_ml.client.sync_client import EduPulse
+from edupulse_ml.client.training import ModelDetail, ModelSummary, RunStatus
+from edupulse_ml.config.training_order import TrainingOrder
 
 __all__ = [
     "Answer",
@@ -13,8 +15,12 @@ __all__ = [
     "CurrentModel",
     "EduPulse",
     "FailedStudent",
+    "ModelDetail",
+    "ModelSummary",
     "RetryPolicy",
+    "RunStatus",
     "ScoredStudent",
     "ServiceError",
     "ServiceUnreachableError",
+    "TrainingOrder",
 ]

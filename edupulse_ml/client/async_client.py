@@ -5,13 +5,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 import httpx
 import pandas as pd
 
-from edupulse_ml.client import protocol
+from edupulse_ml.client import protocol, training
 from edupulse_ml.client.frames import student_ids_of, with_answers
 from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, ScoredStudent
+from edupulse_ml.config.training_order import TrainingOrder
 
 
 class AsyncEduPulse:
@@ -105,6 +107,39 @@ class AsyncEduPulse:
         """The model that answers now."""
         return protocol.model_answer(await self._send(protocol.MODEL_CALL))
 
+    async def start_training(
+        self, order: TrainingOrder | None = None, *, idempotency_key: str | None = None
+    ) -> training.RunStatus:
+        """Start a training run (`order` None: as `edupulse train` without options). The same key starts one run only.
+
+        Raises:
+            ConflictError: another run of the district is under way.
+            InvalidInputError: the order is not valid, or the key was used for another one.
+            DependencyDownError: Ray or the database does not answer; nothing was begun.
+        """
+        call = training.start_call(order or TrainingOrder(), key=idempotency_key)
+        return training.run_status(await self._send(call))
+
+    async def training_status(self, job_id: UUID) -> training.RunStatus:
+        """How a training run goes; raises `NotFoundError` for an unknown one."""
+        return training.run_status(await self._send(training.status_call(job_id)))
+
+    async def stop_training(self, job_id: UUID) -> training.RunStatus:
+        """Stop a training run; its checkpoints stay. Raises `ConflictError` if it has ended."""
+        return training.run_status(await self._send(training.stop_call(job_id)))
+
+    async def models(self, *, limit: int = 20) -> list[training.ModelSummary]:
+        """Registered models, newest first."""
+        return training.model_summaries(await self._send(training.models_call(limit=limit)))
+
+    async def model(self, version: str) -> training.ModelDetail:
+        """One registered model with its figures; raises `NotFoundError` for an unknown one."""
+        return training.model_detail(await self._send(training.model_call(version)))
+
+    async def model_card(self, version: str) -> str:
+        """The card of a model, an HTML page; raises `NotFoundError` where it has none."""
+        return training.card_page(await self._send(training.card_call(version)))
+
     async def close(self) -> None:
         """End the connections."""
         await self._http.aclose()
@@ -130,6 +165,8 @@ class AsyncEduPulse:
 
     async def _attempt(self, call: protocol.Call) -> protocol.Outcome:
         try:
-            return await self._http.request(call.method, call.path, json=call.body, params=call.params)
+            return await self._http.request(
+                call.method, call.path, json=call.body, params=call.params, headers=call.headers
+            )
         except httpx.TransportError as error:
             return error

@@ -6,14 +6,16 @@ import warnings
 from collections.abc import Callable
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pandas as pd
 import pytest
 
 from deployments.ingress.api import create_api
-from edupulse_ml.client import AsyncEduPulse, EduPulse, FailedStudent, RetryPolicy, ScoredStudent
+from edupulse_ml.client import AsyncEduPulse, EduPulse, FailedStudent, RetryPolicy, ScoredStudent, TrainingOrder
 from edupulse_ml.core.errors import (
+    ConflictError,
     DependencyDownError,
     InvalidInputError,
     NotFoundError,
@@ -178,3 +180,37 @@ def test_a_missing_server_is_named(clients: Clients) -> None:
         clients.call("predict", "S0")
     assert error.value.dependency == "postgresql"
     assert len(clients.pauses) == 1
+
+
+def test_a_training_run_is_started_seen_and_stopped(clients: Clients) -> None:
+    order = TrainingOrder(strategy="gru", epochs=7)
+    run = clients.call("start_training", order, idempotency_key="k")
+    assert (run.state, run.under_way, run.request) == ("queued", True, order)
+    assert clients.call("start_training", order, idempotency_key="k").job_id == run.job_id
+    assert clients.call("training_status", run.job_id) == run
+    with pytest.raises(ConflictError, match=str(run.job_id)):
+        clients.call("start_training")
+    stopped = clients.call("stop_training", run.job_id)
+    assert (stopped.state, stopped.under_way, stopped.error) == ("stopped", False, "Stopped on request.")
+    with pytest.raises(ConflictError):
+        clients.call("stop_training", run.job_id)
+    with pytest.raises(NotFoundError):
+        clients.call("training_status", UUID(int=99))
+
+
+def test_every_start_without_a_key_gets_one_of_its_own(clients: Clients) -> None:
+    clients.call("start_training")
+    (key,) = clients.serving.training.store.keys
+    assert UUID(key)
+
+
+def test_registered_models_and_a_card(clients: Clients) -> None:
+    newest, _older = clients.call("models")
+    assert (newest.model_version, newest.aliases) == ("2", ("champion",))
+    assert len(clients.call("models", limit=1)) == 1
+    model = clients.call("model", "2")
+    assert (model.metrics, model.report) == ({"test.auc": 0.8}, {"title": "District demo"})
+    assert clients.call("model_card", "2").startswith("<html>")
+    for version in ("1", "7"):
+        with pytest.raises(NotFoundError):
+            clients.call("model_card", version)

@@ -18,6 +18,7 @@ from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.sequences import SequenceBatch
 from tests.fakes.serving import LAST_WEEK, FakeComponents, FakeDistrict, FileChampion, student_block
 from tests.fakes.stores import FakePredictionStore
+from tests.fakes.training import FakeRunStore
 
 N_STUDENTS = 400
 STUDENT_IDS = [f"L{number:03d}" for number in range(N_STUDENTS)]
@@ -98,7 +99,8 @@ class LoadedComponents(FakeComponents):
 
         async def close() -> None: ...
 
-        return Stores(district.reader, district.features, store, district.cache, district.ping, close)
+        runs = FakeRunStore(clock)
+        return Stores(district.reader, district.features, store, district.cache, runs, district.ping, close)
 
     def model_source(self, config: ServingConfig) -> ModelSource:
         return PacedModels(FileChampion(self._home / "champion"), self._home)

@@ -14,6 +14,7 @@ from ray.serve import Application
 
 from deployments.components import Stores
 from deployments.ingress.services import Services
+from deployments.job_server import JobServer
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSlot, ModelSource
 from deployments.moments import DistrictZone
@@ -41,6 +42,7 @@ from edupulse_ml.core.records import (
 from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.security.tokens import hash_token
+from tests.fakes import training
 from tests.fakes.clocks import FixedClock
 from tests.fakes.stores import FakeAnswerCache, FakeFeatureStore, FakePredictionStore, FakeRecordReader, empty_block
 
@@ -273,6 +275,7 @@ class LocalServing:
             asyncio.run(self.slot.aim(CHAMPION))
         self.pipeline = LocalPipeline(self.fetcher, self.slot)
         self.ids = 0
+        self.training = training.LocalTraining(self.district.clock)
         self.scoring = ScoringService(
             pipeline=self.pipeline,
             store=self.district.predictions,
@@ -299,6 +302,8 @@ class LocalServing:
                 timeout_s=0.5,
             ),
             metrics=Metrics(),
+            training=self.training.runs,
+            models=training.FakeModels(),
             token_sha256=hash_token(TOKEN),
             version="0.0.0",
         )
@@ -333,13 +338,22 @@ class FakeComponents:
         async def close() -> None:
             self._note("closed")
 
-        return Stores(district.reader, district.features, district.predictions, district.cache, district.ping, close)
+        runs = training.FakeRunStore(clock)
+        return Stores(
+            district.reader, district.features, district.predictions, district.cache, runs, district.ping, close
+        )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
         return lambda records, week: student_block(0.7)
 
     def model_source(self, config: ServingConfig) -> ModelSource:
         return FileChampion(self._champion_file)
+
+    def job_server(self, config: ServingConfig) -> JobServer:
+        return training.FakeJobServer()
+
+    def registry(self, config: ServingConfig):
+        raise NotImplementedError
 
     def clock(self) -> Clock:
         return FixedClock(NOW)
