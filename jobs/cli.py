@@ -45,6 +45,7 @@ COMMANDS: Final = (
     Command("generate", "jobs.generate", "generate", "Write a simulated district as an import folder.", _RECORDS),
     Command("acceptance", "jobs.acceptance", "acceptance", "Compare a simulated district with its targets.", _RECORDS),
     Command("materialise", "jobs.materialise", "materialise", "Compute the features that imports touched.", _RECORDS),
+    Command("check-data", "jobs.check_data", "check", "Check whether the records can be learned from.", _RECORDS),
     Command("train", "jobs.train", "train", "Train, calibrate, evaluate and register a model.", _MODEL),
     Command("evaluate", "jobs.evaluate", "evaluate", "Evaluate a registered model beside its rivals.", _MODEL),
     Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),

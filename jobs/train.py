@@ -23,6 +23,7 @@ from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
+from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers, require_fit_data
 from jobs.experiment import Experiment, History, default_tasks, judge, latest_test_year, set_up
 from jobs.fitting import FittedModels, RayWorkers, fit_all
 from jobs.history import load_history
@@ -61,6 +62,7 @@ class TrainingRequest:
     promote: bool = True
     strategy: str = DEFAULT_STRATEGY
     seeds: int = DEFAULT_SEEDS
+    ignored: IgnoredBlockers = NOTHING_IGNORED
 
 
 def train(  # noqa: PLR0913 - one argument per option of the command
@@ -90,6 +92,10 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         bool,
         typer.Option(help="Make the new model the champion if it meets the promotion policy, or if there is none yet."),
     ] = True,
+    ignore_blocker: Annotated[
+        list[str] | None, typer.Option(help="Train although `edupulse check-data` finds this; may be repeated.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
@@ -98,7 +104,10 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     ray_workers = (
         RayWorkers(workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name) if workers else None
     )
-    request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote, strategy, seeds)
+    ignored = IgnoredBlockers(tuple(ignore_blocker or ()), reason)
+    request = TrainingRequest(
+        training, test_year, by_person, ray_workers, replicates, promote, strategy, seeds, ignored
+    )
     trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     show_report(trained.report, console)
 
@@ -118,11 +127,14 @@ async def train_model(
 
     Raises:
         NotEnoughDataError: too few students, weeks or events to train honestly.
+        DataBlockedError: something is wrong with the records that the request does not ignore.
         InvalidInputError: the records do not span the three school years needed.
     """
     async with open_context(settings, clock=clock) as context:
         runs = TrainingJobRepository(context.database, clock=clock)
-        job_id = await runs.start(kind="train", parameters=_options(request).as_parameters())
+        job_id = await runs.start(
+            kind="train", parameters={**_options(request).as_parameters(), **request.ignored.as_tags()}
+        )
         try:
             trained = await _train(context, request, console)
         except BaseException as error:
@@ -159,6 +171,7 @@ async def _train(context: JobContext, request: TrainingRequest, console: Console
     with progress_bars(console) as bars:
         reading = bars.add_task("reading student-weeks", total=1.0)
         history = await load_history(context, as_of=now, on_share=lambda share: bars.update(reading, completed=share))
+    await require_fit_data(context, as_of=now, ignored=request.ignored, console=console)
     return await asyncio.to_thread(_fit_and_register, context, history, request, console)
 
 
@@ -179,6 +192,7 @@ def _fit_and_register(
         TEST_YEAR: str(test_year or ""),
         SPLIT_SEED: str(training.seed),
         STRATEGY: request.strategy,
+        **request.ignored.as_tags(),
     }
     champion = ChampionOptions(
         training=training,
