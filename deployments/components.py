@@ -10,6 +10,7 @@ from typing import Protocol
 import ray
 
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
+from deployments.monitoring_metrics import LatestRun, no_run
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
 from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
@@ -31,6 +32,7 @@ class Stores:
     cache: AnswerCache
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    latest_monitoring: LatestRun = no_run
 
 
 class Components(Protocol):
@@ -73,6 +75,7 @@ class StandardComponents:
         from edupulse_ml.cache.answers import RedisAnswerCache
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
+        from edupulse_ml.storage.monitoring import MonitoringRepository
         from edupulse_ml.storage.predictions import PostgresPredictionStore
         from edupulse_ml.storage.records import PostgresRecordReader
 
@@ -98,6 +101,7 @@ class StandardComponents:
             cache=cache,
             ping=database.ping,
             close=close,
+            latest_monitoring=MonitoringRepository(database).latest,
         )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:

@@ -13,6 +13,7 @@ from deployments.ingress.api import Api, create_api
 from deployments.ingress.services import Services
 from deployments.metrics import ClusterMetrics, GatewayMetrics, node_agents
 from deployments.moments import DistrictZone
+from deployments.monitoring_metrics import WithMonitoring
 from deployments.pipeline import HandlePipeline
 from deployments.readiness import ReplicaReadiness
 from deployments.scoring import ScoringOptions, ScoringService
@@ -63,7 +64,7 @@ class Gateway:
             readiness=ReplicaReadiness(
                 database=stores.ping, cache=stores.cache.ping, fetcher=pipeline.ping_fetcher, served=pipeline.served
             ),
-            metrics=ClusterMetrics(node_agents),
+            metrics=WithMonitoring(ClusterMetrics(node_agents), stores.latest_monitoring),
             token_sha256=components.token_sha256(args),
             version=version("edupulse"),
         )

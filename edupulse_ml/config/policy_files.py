@@ -46,10 +46,21 @@ def parse_policy(kind: type[Policy], text: str, *, name: str, guide: str) -> Pol
         InvalidInputError: as `read_policy`.
     """
     try:
-        return kind.model_validate(yaml.safe_load(text))
+        content = yaml.safe_load(text)
     except yaml.YAMLError as error:
         msg = f"The policy {name} is no YAML: {error}"
         raise InvalidInputError(msg) from error
+    return fit_policy(kind, content, name=name, guide=guide)
+
+
+def fit_policy(kind: type[Policy], content: object, *, name: str, guide: str) -> Policy:
+    """The policy that parsed YAML holds.
+
+    Raises:
+        InvalidInputError: a key is unknown, missing or out of range.
+    """
+    try:
+        return kind.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
