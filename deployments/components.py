@@ -23,7 +23,7 @@ from edupulse_ml.telemetry.logs import configure_logs
 @dataclass(frozen=True)
 class Stores:
     """Open stores of one replica. `ping` returns if PostgreSQL answers and raises `DependencyDownError` if not;
-    `close` ends all connections.
+    `close` ends all connections; `latest_monitoring` reads the monitoring run made last.
     """
 
     reader: RecordReader

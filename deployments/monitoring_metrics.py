@@ -17,7 +17,7 @@ LatestRun = Callable[[], Awaitable["KeptRun | None"]]
 """The monitoring run made last, None if there was none."""
 
 _MAX_AGE_S: Final = 60.0
-_LOG: Final = logging.getLogger(__name__)
+_LOG: Final = logging.getLogger("ray.serve")
 
 
 async def no_run() -> None:

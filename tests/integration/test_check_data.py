@@ -21,7 +21,7 @@ from tests.fakes.clocks import FixedClock
 from tests.fakes.scored_district import ScoredDistrict, make_district
 from tests.fakes.store_world import NOW, World
 
-AFTER_THE_YEARS = datetime(2026, 7, 1, 12, tzinfo=UTC)
+AFTER_THE_YEARS = datetime(2026, 6, 20, 12, tzinfo=UTC)
 QUIET = Console(quiet=True)
 
 
