@@ -84,7 +84,7 @@ async def check_data(context: JobContext, *, as_of: datetime, policy: DataPolicy
     through_week = last_closed_week(as_of, zone)
     reader = DataCheckReader(context.database, zone=zone, as_of=as_of)
     late_after = LateAfter(
-        recorded=policy.late.days,
+        recorded={str(table): days for table, days in policy.late.days.items()},
         unmarked_days=policy.late.unmarked_days,
         most_suspension_days=policy.impossible.most_suspension_days,
     )

@@ -19,7 +19,8 @@ _GUIDE: Final = "data-quality.md"
 class VolumePolicy(PolicySection):
     """When a school's records of a week are called a fall."""
 
-    tables: Annotated[tuple[WeeklyTable, ...], Field(strict=False)]
+    tables: Mapping[WeeklyTable, Annotated[int, Field(ge=1)]]
+    """Weeks in a row, at least, that make a fall."""
     reference_weeks: Annotated[int, Field(ge=4)]
     """Weeks before, whose median is what was to be expected."""
     fallen_below: Annotated[float, Field(gt=0.0, lt=1.0)]

@@ -66,6 +66,7 @@ def freshness_findings(
 def late_findings(records: Records, *, policy: DataPolicy) -> Iterator[Finding]:
     """Schools whose rows come late, whose work stays without a mark, or that never fill a column."""
     limits = policy.late
+    late_days: Mapping[str, int] = {str(name): days for name, days in limits.days.items()}
     for table, of_table in records.items():
         by_school: dict[str, list[RecordWeek]] = defaultdict(list)
         for record in of_table:
@@ -74,8 +75,8 @@ def late_findings(records: Records, *, policy: DataPolicy) -> Iterator[Finding]:
         told = {school: found for school, found in by_school.items() if sums[school] >= _ENOUGH_ROWS}
         late = {school: sum(record.late or 0 for record in found) / sums[school] for school, found in told.items()}
         slow = {school: share for school, share in late.items() if share > limits.share}
-        if slow and table in limits.days:
-            yield _late(table, slow, days=limits.days[table], limit=limits.share)
+        if slow and table in late_days:
+            yield _late(table, slow, days=late_days[table], limit=limits.share)
         for column in sorted({name for found in told.values() for record in found for name in record.missing}):
             without = {
                 school: sum(record.missing.get(column, 0) for record in found) / sums[school]

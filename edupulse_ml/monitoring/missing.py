@@ -67,7 +67,9 @@ def _modalities(weeks: Sequence[FeatureWeek], policy: MissingPolicy) -> Iterator
 
 
 def _rises(weeks: Sequence[FeatureWeek], policy: MissingPolicy) -> Iterator[Finding]:
-    """Weeks in a row, two at least, in which a feature is missing more often than in the same week of earlier years."""
+    """Weeks in a row, two at least, in which a feature is missing more often than it ever was in the same week of earlier
+    years or in the week beside it: terms begin some days earlier or later.
+    """
     keys, rates = mask_rates(weeks)
     years = sorted({year for year, _ in keys})
     first = {year: min(week for of, week in keys if of == year) for year in years}
@@ -75,9 +77,9 @@ def _rises(weeks: Sequence[FeatureWeek], policy: MissingPolicy) -> Iterator[Find
     year_of = np.array([year for year, _ in keys])
     excess = np.full_like(rates, -1.0)
     for row in range(len(keys)):
-        same = (of_year == of_year[row]) & (year_of < year_of[row])
+        same = (np.abs(of_year - of_year[row]) <= 1) & (year_of < year_of[row])
         if same.any():
-            excess[row] = rates[row] - np.median(rates[same], axis=0)
+            excess[row] = rates[row] - rates[same].max(axis=0)
     for index, feature in enumerate(FEATURES):
         for start, stop in _runs(excess[:, index] > policy.rise):
             if stop - start >= _WEEKS_IN_A_ROW:

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 from scipy.stats import poisson
 
-from edupulse_ml.monitoring.data_policy import VolumePolicy
+from edupulse_ml.monitoring.data_policy import VolumePolicy, WeeklyTable
 from edupulse_ml.monitoring.findings import Finding, listed, per_cent
 from edupulse_ml.storage.data_checks import RecordWeek, SchoolWeek
 
@@ -36,7 +36,7 @@ def volume_findings(
     """Falls of every table of the policy, and the weeks without reports of incidents that schools declared."""
     yield from _declared_gaps(weeks)
     for table in policy.tables:
-        falls = falls_of(weeks, records.get(table, ()), policy=policy, skip_undeclared=table == _DISCIPLINE)
+        falls = falls_of(weeks, records.get(table, ()), table=table, policy=policy)
         blocked = _blocked_years(weeks, falls, policy=policy) if table in policy.block_tables else {}
         for year, share in sorted(blocked.items()):
             of_year = [fall for fall in falls if fall.school_year == year]
@@ -60,9 +60,10 @@ def volume_findings(
 
 
 def falls_of(
-    weeks: Sequence[SchoolWeek], records: Iterable[RecordWeek], *, policy: VolumePolicy, skip_undeclared: bool = False
+    weeks: Sequence[SchoolWeek], records: Iterable[RecordWeek], *, table: WeeklyTable, policy: VolumePolicy
 ) -> list[Fall]:
-    """Runs of weeks in which a school's rows per student-day fell, ordered by school and week.
+    """Runs of weeks in which a school's rows per student-day fell, ordered by school and week. Weeks in which incidents
+    are declared not to be reported are left out of the table of incidents.
 
     What was to be expected is the median rate of the school's weeks before that had not fallen themselves, at most
     `reference_weeks` of them, times the week's student-days. A run is a fall if chance (Poisson, science.md 2.0: counts
@@ -74,24 +75,28 @@ def falls_of(
         low: list[tuple[SchoolWeek, float]] = []
         before: list[float] = []
         for week in of_school:
-            if week.student_days == 0 or (skip_undeclared and week.undeclared_days):
+            if week.student_days == 0 or (table == _DISCIPLINE and week.undeclared_days):
                 continue
             found = rows.get((school, week.week), 0)
             expected = float(np.median(before[-policy.reference_weeks :])) * week.student_days if before else 0.0
             if len(before) >= _LEAST_REFERENCE and found < policy.fallen_below * expected:
                 low.append((week, expected))
                 continue
-            falls += _run(low, rows, policy)
+            falls += _run(low, rows, policy, least_weeks=policy.tables[table])
             low = []
             before.append(found / week.student_days)
-        falls += _run(low, rows, policy)
+        falls += _run(low, rows, policy, least_weeks=policy.tables[table])
     return falls
 
 
 def _run(
-    low: Sequence[tuple[SchoolWeek, float]], rows: Mapping[tuple[str | None, date], int], policy: VolumePolicy
+    low: Sequence[tuple[SchoolWeek, float]],
+    rows: Mapping[tuple[str | None, date], int],
+    policy: VolumePolicy,
+    *,
+    least_weeks: int,
 ) -> list[Fall]:
-    if not low:
+    if len(low) < least_weeks:
         return []
     school = low[0][0].school_id
     found = sum(rows.get((school, week.week), 0) for week, _ in low)

@@ -140,7 +140,7 @@ def test_a_blocker_stops_training_unless_somebody_answers_for_it(district: Score
 
 @pytest.fixture(scope="module")
 def generated(postgres, redis_server, tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, str]:
-    """600 students, three years: one school reports no discipline for a month, two schools take no period attendance."""
+    """600 students, three years: one school reports no discipline for a month, one takes no period attendance."""
     home = tmp_path_factory.mktemp("generated")
     urls = postgres.create()
     settings = Settings(
@@ -170,11 +170,10 @@ def test_a_generated_district_has_no_blocker_and_the_gaps_that_were_planted(gene
     assert gap.first_week is not None
     assert gap.last_week is not None
     assert 21 <= (gap.last_week - gap.first_week).days <= 35
-    assert len(found["missing.attendance_records.periods_scheduled"].schools) == 2
+    assert len(found["missing.attendance_records.periods_scheduled"].schools) == 1
     assert found["missing.partial_day_absence_rate_4wk"].schools == (
         found["missing.attendance_records.periods_scheduled"].schools
     )
-    assert len(found["missing.tardy_rate_4wk"].schools) == 1
     assert "late.grades" in found
     assert not [name for name in found if name.startswith(("volume.", "impossible.", "freshness."))]
 

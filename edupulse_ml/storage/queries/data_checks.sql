@@ -197,12 +197,12 @@ WITH several AS (
 ), versions AS (
     SELECT
         {day} AS day,
-        coalesce(record.superseded_at, 'infinity') > lead(record.recorded_at) OVER chain AS overlaps
+        coalesce(record.superseded_at, 'infinity') > lead(record.recorded_at) OVER chain AS is_overlapped
     FROM {table} AS record JOIN several USING ({key})
     WHERE record.recorded_at <= %(as_of)s
     WINDOW chain AS (PARTITION BY {key} ORDER BY record.recorded_at)
 )
-SELECT date_trunc('week', day)::date AS week, count(*) FROM versions WHERE overlaps GROUP BY 1 ORDER BY 1;
+SELECT date_trunc('week', day)::date AS week, count(*) FROM versions WHERE is_overlapped GROUP BY 1 ORDER BY 1;
 
 -- name: missing_features
 -- Per school and week: student-weeks, and how many lack each feature, in the order of the contract.
