@@ -135,9 +135,10 @@ class _Looking:
         tasks = score_tasks(self.model.task)
         with progress_bars(console) as bars:
             reading = bars.add_task("reading student-weeks", total=1.0)
+            training = TrainingWeeks.of(description.tags, version=self.version)
             cohorts = await read_cohorts(
                 self.context,
-                TrainingWeeks.of(description.tags, version=self.version),
+                training,
                 Scorer(self.model.predict, [task.name for task in tasks], contract.window_weeks),
                 weeks=weeks,
                 policy=self.policy.drift,
@@ -149,7 +150,9 @@ class _Looking:
                 for task in tasks
                 if (name := f"test.{self.model.strategy}.{task.name}.auc") in description.metrics
             }
-            drift, outcomes = await self._figures(cohorts, through_week=through_week, at_promotion=at_promotion)
+            drift, outcomes = await self._figures(
+                cohorts, training, through_week=through_week, at_promotion=at_promotion
+            )
             bars.update(judging, total=1, completed=1)
         report = WatchReport(
             self.context.district_id,
@@ -164,7 +167,7 @@ class _Looking:
         return report, outcomes
 
     async def _figures(
-        self, cohorts: ReadCohorts, *, through_week: int, at_promotion: dict[str, float]
+        self, cohorts: ReadCohorts, training: TrainingWeeks, *, through_week: int, at_promotion: dict[str, float]
     ) -> tuple[tuple[WatchedFigure, ...], EvaluationReport | None]:
         context, tasks, limits = self.context, score_tasks(self.model.task), self.policy
         versions = {self.version, *await MonitoringRepository(context.database).champions()}
@@ -177,7 +180,13 @@ class _Looking:
             as_of=self.as_of,
         )
         names = [task.name for task in tasks]
-        features = await asyncio.to_thread(feature_drift, cohorts.reference, cohorts.current, policy=limits.drift)
+        features = await asyncio.to_thread(
+            feature_drift,
+            cohorts.reference,
+            cohorts.current,
+            reference_days=training.last - training.first,
+            policy=limits.drift,
+        )
         scores = score_drift(
             cohorts.reference_scores, score_cohort(found, cohorts.week_numbers), tasks=names, policy=limits.drift
         )

@@ -4,7 +4,8 @@ Legend: R rows (student-weeks), F features, K bins.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,20 @@ from edupulse_ml.core.contract import FEATURE_NAMES
 from edupulse_ml.monitoring import drift
 from edupulse_ml.monitoring.figures import FigureKind, WatchedFigure
 from edupulse_ml.monitoring.watch_policy import DriftPolicy
+
+COUNTING_EARLIER_YEARS: Final = frozenset(
+    {
+        "absence_rate_prior_year",
+        "gpa_cumulative",
+        "credits_earned_ratio",
+        "core_semester_f_count",
+        "severity_ewma",
+        "incident_recency",
+        "oss_count_prior_years",
+    }
+)
+"""Features that know more the further back the records reach."""
+_SHORT_HISTORY: Final = "not judged: it counts earlier school years, and the training cohort's records hold few of them"
 
 Float64 = NDArray[np.float64]
 Int32 = NDArray[np.int32]
@@ -49,22 +64,34 @@ class Cohort:
 
 @dataclass(frozen=True)
 class _Moved:
-    """One column before its chance is adjusted for the others."""
+    """One figure before its chance is adjusted for the others; `distance` is that of its column."""
 
     figure: WatchedFigure
     chance: float | None
+    distance: float = 0.0
 
 
-def feature_drift(reference: Cohort, current: Cohort, *, policy: DriftPolicy) -> tuple[WatchedFigure, ...]:
+def feature_drift(
+    reference: Cohort, current: Cohort, *, reference_days: int, policy: DriftPolicy
+) -> tuple[WatchedFigure, ...]:
     """Stability index, distance and missing share of every feature. Only weeks of the year that both sides have are
-    compared, the reference's weighed as the current ones are.
+    compared, the reference's weighed as the current ones are. `reference_days` lie between the first and the last week
+    of the training cohort.
     """
     reference, current = _same_weeks(reference, current)
     found: list[_Moved] = []
     for index, name in enumerate(FEATURE_NAMES):
         found += _column(name, reference, current, index, policy)
         found.append(_missing(name, reference, current, index, policy))
-    return _judged(found, policy)
+    figures = _judged(found, policy)
+    if reference_days >= policy.history_days:
+        return figures
+    return tuple(
+        replace(figure, limit=None, is_alert=False, note=figure.note or _SHORT_HISTORY)
+        if figure.subject in COUNTING_EARLIER_YEARS
+        else figure
+        for figure in figures
+    )
 
 
 def score_drift(
@@ -138,10 +165,11 @@ def _column(
         n=sizes["current_n"],
     )
     return [
-        _Moved(index_figure, drift.stability_chance(raw, bins=len(shares_before), **sizes)),
+        _Moved(index_figure, drift.stability_chance(raw, bins=len(shares_before), **sizes), distance),
         _Moved(
             WatchedFigure("ks", name, distance, limit=policy.ks_above, n=sizes["current_n"]),
             drift.ks_chance(distance, **sizes),
+            distance,
         ),
     ]
 
@@ -167,20 +195,14 @@ def _judged(found: Sequence[_Moved], policy: DriftPolicy) -> tuple[WatchedFigure
             by_kind.setdefault(moved.figure.kind, []).append(moved.chance)
     adjusted: Mapping[FigureKind, list[float]] = {kind: drift.holm(chances) for kind, chances in by_kind.items()}
     return tuple(
-        moved.figure if moved.chance is None else _with_chance(moved.figure, adjusted[moved.figure.kind].pop(0), policy)
+        moved.figure if moved.chance is None else _with_chance(moved, adjusted[moved.figure.kind].pop(0), policy)
         for moved in found
     )
 
 
-def _with_chance(figure: WatchedFigure, chance: float, policy: DriftPolicy) -> WatchedFigure:
+def _with_chance(moved: _Moved, chance: float, policy: DriftPolicy) -> WatchedFigure:
+    figure = moved.figure
     is_large = figure.value is not None and figure.limit is not None and figure.value > figure.limit
-    return WatchedFigure(
-        figure.kind,
-        figure.subject,
-        figure.value,
-        limit=figure.limit,
-        reference=figure.reference,
-        chance=chance,
-        n=figure.n,
-        is_alert=is_large and chance < policy.chance_below,
-    )
+    if figure.kind in {"psi", "score_psi"}:
+        is_large = is_large and moved.distance >= policy.psi_needs_ks
+    return replace(figure, chance=chance, is_alert=is_large and chance < policy.chance_below)

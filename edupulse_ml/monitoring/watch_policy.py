@@ -20,8 +20,12 @@ class DriftPolicy(PolicySection):
     """Latest weeks that are compared together."""
     bins: Annotated[int, Field(ge=2, le=50)]
     psi_above: Positive
+    psi_needs_ks: Share
+    """Distance that must go with the index: rates of few items move between neighbouring values of a grid."""
     ks_above: Positive
     missing_rise_above: Share
+    history_days: Annotated[int, Field(ge=0)]
+    """Days of training weeks below which features that count earlier school years are told and not judged."""
     chance_below: Annotated[float, Field(gt=0.0, lt=0.5)]
     """Of any false alarm among all features; without it, a large figure is no alert."""
     min_students: Annotated[int, Field(ge=50)]

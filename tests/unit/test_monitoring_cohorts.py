@@ -9,6 +9,7 @@ from edupulse_ml.monitoring.watch_policy import load_watch_policy
 
 _, POLICY = load_watch_policy()
 RATE = FEATURE_INDEX["absence_rate_4wk"]
+LONG = 2000
 COUNT = FEATURE_INDEX["odr_count_wk"]
 
 
@@ -33,7 +34,7 @@ def with_values(of: Cohort, column: int, values: np.ndarray) -> Cohort:
 
 
 def alerts(reference: Cohort, current: Cohort) -> set[tuple[str, str]]:
-    figures = feature_drift(reference, current, policy=POLICY.drift)
+    figures = feature_drift(reference, current, reference_days=LONG, policy=POLICY.drift)
     return {(figure.kind, figure.subject) for figure in figures if figure.is_alert}
 
 
@@ -75,14 +76,45 @@ def test_weeks_count_as_they_are_frequent_now() -> None:
 
 
 def test_a_large_figure_of_few_students_is_no_alert_and_fewer_still_are_not_told() -> None:
-    figures = feature_drift(cohort(0), cohort(1, students=150), policy=POLICY.drift)
+    figures = feature_drift(cohort(0), cohort(1, students=150), reference_days=LONG, policy=POLICY.drift)
     assert all(figure.value is None and figure.note for figure in figures)
     lenient = POLICY.drift.model_copy(update={"min_students": 50, "psi_above": 0.001})
-    assert not any(figure.is_alert for figure in feature_drift(cohort(0), cohort(1, students=60), policy=lenient))
+    assert not any(
+        figure.is_alert
+        for figure in feature_drift(cohort(0), cohort(1, students=60), reference_days=LONG, policy=lenient)
+    )
+
+
+def test_an_index_without_a_distance_is_no_alert() -> None:
+    before, now = cohort(0, students=3000), cohort(1, students=3000)
+    # Shares of sixteen items last year, of nineteen this year: other values, the same children.
+    old = np.rint(16 * np.random.default_rng(2).random(len(before.student))) / 16
+    new = np.rint(19 * np.random.default_rng(3).random(len(now.student))) / 19
+    sides = with_values(before, RATE, old), with_values(now, RATE, new)
+
+    def found(**changes) -> set[str]:
+        policy = POLICY.drift.model_copy(update={"psi_above": 0.02, **changes})
+        figures = feature_drift(*sides, reference_days=LONG, policy=policy)
+        return {figure.subject for figure in figures if figure.is_alert}
+
+    assert found(psi_needs_ks=0.0) == {"absence_rate_4wk"}
+    assert found() == set()
+
+
+def test_what_counts_earlier_years_is_judged_only_beside_a_long_history() -> None:
+    column = FEATURE_INDEX["credits_earned_ratio"]
+    now = cohort(1)
+    moved = with_values(now, column, now.values[:, column] + 1.0)
+    assert ("psi", "credits_earned_ratio") in alerts(cohort(0), moved)
+    short = feature_drift(cohort(0), moved, reference_days=300, policy=POLICY.drift)
+    assert not [figure for figure in short if figure.is_alert]
+    (told,) = [figure for figure in short if (figure.kind, figure.subject) == ("psi", "credits_earned_ratio")]
+    assert told.value is not None
+    assert told.note is not None
 
 
 def test_nothing_to_compare_is_said() -> None:
-    figures = feature_drift(cohort(0, weeks=(1, 2)), cohort(1), policy=POLICY.drift)
+    figures = feature_drift(cohort(0, weeks=(1, 2)), cohort(1), reference_days=LONG, policy=POLICY.drift)
     assert {figure.value for figure in figures} == {None}
 
 
