@@ -15,11 +15,10 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import InvalidInputError, NotEnoughDataError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.weeks import day_from_number, last_closed_week, local_day
-from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.strategies import ServableModel, load_strategy
 from edupulse_ml.monitoring.cohort_drift import feature_drift, score_drift
 from edupulse_ml.monitoring.figures import FigureKind, WatchedFigure, WatchReport
-from edupulse_ml.monitoring.outcome_watch import judge_served, monthly, outcome_figures
+from edupulse_ml.monitoring.outcome_watch import JudgedOutcomes, judge_served, monthly, outcome_figures
 from edupulse_ml.monitoring.watch_policy import WatchPolicy, load_watch_policy
 from edupulse_ml.storage.monitoring import KeptFigure, KeptRun, MonitoringRepository
 from jobs.progress import progress_bars
@@ -105,7 +104,9 @@ async def monitor_model(context: JobContext, request: WatchRequest, *, console: 
         looking = _Looking(context, model, fetched.version, as_of, day, policy_version, policy)
         report, outcomes = await looking.report(last_closed_week(as_of, zone), console)
         await runs.keep(_kept(report))
-        page = write_pages(report, outcomes, context.paths.home / "reports" / "monitoring")
+        page = write_pages(
+            report, None if outcomes is None else outcomes.report, context.paths.home / "reports" / "monitoring"
+        )
     return Watched(report, page)
 
 
@@ -121,7 +122,7 @@ class _Looking:
     policy_version: str
     policy: WatchPolicy
 
-    async def report(self, through_week: int, console: Console) -> tuple[WatchReport, EvaluationReport | None]:
+    async def report(self, through_week: int, console: Console) -> tuple[WatchReport, JudgedOutcomes | None]:
         """All figures, and the evaluation of what was served, if any of it has come of age."""
         runs = MonitoringRepository(self.context.database)
         contract = self.context.contract
@@ -168,7 +169,7 @@ class _Looking:
 
     async def _figures(
         self, cohorts: ReadCohorts, training: TrainingWeeks, *, through_week: int, at_promotion: dict[str, float]
-    ) -> tuple[tuple[WatchedFigure, ...], EvaluationReport | None]:
+    ) -> tuple[tuple[WatchedFigure, ...], JudgedOutcomes | None]:
         context, tasks, limits = self.context, score_tasks(self.model.task), self.policy
         versions = {self.version, *await MonitoringRepository(context.database).champions()}
         found, served, students = await read_served(

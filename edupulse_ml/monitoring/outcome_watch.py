@@ -7,10 +7,11 @@ from typing import Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.outcomes import Outcomes, Task, task_labels
+from edupulse_ml.core.outcomes import LABEL_UNKNOWN, Outcomes, Task, task_labels
 from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, evaluate_models
 from edupulse_ml.evaluation.fairness import PAIR
 from edupulse_ml.evaluation.figures import Figure
+from edupulse_ml.evaluation.gate_measures import slope_figure
 from edupulse_ml.evaluation.report import EvaluationReport, ReportContext
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from edupulse_ml.monitoring.figures import FigureKind, WatchedFigure
@@ -23,6 +24,7 @@ SERVED: Final = "served"
 """What the report calls whatever was served when the predictions were made."""
 
 _GAPS: Final[tuple[tuple[Literal["fnr", "fpr"], FigureKind], ...]] = (("fnr", "fnr_gap"), ("fpr", "fpr_gap"))
+_CONFIDENCE: Final = 0.95
 _NONE_YET: Final = "no prediction has come of age"
 
 
@@ -51,6 +53,14 @@ class Students:
     audit: Mapping[str, Sequence[str | None]]
 
 
+@dataclass(frozen=True)
+class JudgedOutcomes:
+    """The evaluation of what was served, and by task the calibration slope with its interval."""
+
+    report: EvaluationReport
+    slopes: Mapping[str, Figure]
+
+
 def monthly(served: ServedScores) -> ServedScores:
     """The first prediction of each student and month: what is judged, as in every evaluation."""
     month = (served.week + CUTOFF_DAYS_AFTER_MONDAY).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
@@ -69,17 +79,18 @@ def judge_served(
     title: str,
     created_at: str,
     policy: OutcomePolicy,
-) -> EvaluationReport | None:
-    """The evaluation of what was served, on the tasks whose answers are known for some rows; None where no prediction has
+) -> JudgedOutcomes | None:
+    """What was served, judged on the tasks whose answers are known for some rows; None where no prediction has
     come of age.
     """
     cutoff = (served.week + CUTOFF_DAYS_AFTER_MONDAY).astype(np.int32)
     outcomes = students.outcomes.select(served.student)
-    told = [task for task in tasks if (task_labels(outcomes, cutoff_day=cutoff, task=task) >= 0).any()]
+    labels = {task.name: task_labels(outcomes, cutoff_day=cutoff, task=task) for task in tasks}
+    told = [task for task in tasks if (labels[task.name] != LABEL_UNKNOWN).any()]
     if not told:
         return None
     months = np.datetime_as_string(cutoff.astype("datetime64[D]").astype("datetime64[M]")).tolist()
-    return evaluate_models(
+    report = evaluate_models(
         {SERVED: served.scores},
         EvaluationRows(
             students.person[served.student],
@@ -98,22 +109,37 @@ def judge_served(
         ),
         options=EvaluationOptions(replicates=policy.replicates),
     )
+    return JudgedOutcomes(
+        report, {task.name: _slope(report, task.name, labels[task.name], served, students) for task in told}
+    )
+
+
+def _slope(
+    report: EvaluationReport, task: str, label: NDArray[np.int8], served: ServedScores, students: Students
+) -> Figure:
+    untold = report.figure("calibration_slope", model=SERVED, task=task)
+    if untold.value is None:
+        return untold
+    known = label != LABEL_UNKNOWN
+    person = students.person[served.student[known]]
+    return slope_figure(label[known], served.scores[task][known], person, confidence=_CONFIDENCE)
 
 
 def outcome_figures(
-    report: EvaluationReport | None, *, tasks: Sequence[Task], at_promotion: Mapping[str, float], policy: OutcomePolicy
+    judged: JudgedOutcomes | None, *, tasks: Sequence[Task], at_promotion: Mapping[str, float], policy: OutcomePolicy
 ) -> tuple[WatchedFigure, ...]:
-    """What the report says, judged by the policy. `at_promotion` holds the model's ROC-AUC by task as it was registered;
+    """What was judged, with the policy's alerts. `at_promotion` holds the model's ROC-AUC by task as it was registered;
     tasks without one are told and not judged.
     """
-    if report is None:
+    if judged is None:
         return tuple(WatchedFigure("auc", task.name, None, note=_NONE_YET) for task in tasks)
-    return tuple(figure for task in report.tasks for figure in _of_task(report, task.name, at_promotion, policy))
+    return tuple(figure for task in judged.report.tasks for figure in _of_task(judged, task.name, at_promotion, policy))
 
 
 def _of_task(
-    report: EvaluationReport, task: str, at_promotion: Mapping[str, float], policy: OutcomePolicy
+    judged: JudgedOutcomes, task: str, at_promotion: Mapping[str, float], policy: OutcomePolicy
 ) -> Iterator[WatchedFigure]:
+    report = judged.report
     group = report.group(model=SERVED, task=task)
 
     def of(metric: str) -> Figure:
@@ -124,7 +150,7 @@ def _of_task(
     fallen = limit is not None and auc.high is not None and auc.high < limit
     yield _figure("auc", task, auc, limit=limit, reference=before, n=group.n_students, is_alert=fallen)
     yield _figure("average_precision", task, of("average_precision"), n=group.n_students)
-    slope, (lowest, highest) = of("calibration_slope"), policy.calibration_slope
+    slope, (lowest, highest) = judged.slopes[task], policy.calibration_slope
     outside = slope.low is not None and slope.high is not None and (slope.high < lowest or slope.low > highest)
     nearest = lowest if slope.value is not None and slope.value < 1 else highest
     yield _figure("calibration_slope", task, slope, limit=nearest, n=group.n_students, is_alert=outside)
