@@ -11,6 +11,7 @@ import ray
 
 from deployments.job_server import JobServer, RayJobServer
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
+from deployments.monitoring_metrics import LatestRun, no_run
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
 from deployments.training_runs import RunStore
 from deployments.windows import ComputeFeatures
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Stores:
     """Open stores of one replica. `ping` returns if PostgreSQL answers and raises `DependencyDownError` if not;
-    `close` ends all connections.
+    `close` ends all connections; `latest_monitoring` reads the monitoring run made last.
     """
 
     reader: RecordReader
@@ -37,6 +38,7 @@ class Stores:
     training: RunStore
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    latest_monitoring: LatestRun = no_run
 
 
 class Components(Protocol):
@@ -85,6 +87,7 @@ class StandardComponents:
         from edupulse_ml.cache.answers import RedisAnswerCache
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
+        from edupulse_ml.storage.monitoring import MonitoringRepository
         from edupulse_ml.storage.predictions import PostgresPredictionStore
         from edupulse_ml.storage.records import PostgresRecordReader
         from edupulse_ml.storage.training_jobs import TrainingJobRepository
@@ -112,6 +115,7 @@ class StandardComponents:
             training=TrainingJobRepository(database, clock=clock),
             ping=database.ping,
             close=close,
+            latest_monitoring=MonitoringRepository(database).latest,
         )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:

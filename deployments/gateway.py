@@ -13,6 +13,7 @@ from deployments.ingress.api import Api, create_api
 from deployments.ingress.services import Services
 from deployments.metrics import ClusterMetrics, GatewayMetrics, node_agents
 from deployments.moments import DistrictZone
+from deployments.monitoring_metrics import WithMonitoring
 from deployments.pipeline import HandlePipeline
 from deployments.readiness import ReplicaReadiness
 from deployments.registered_models import RegisteredModels
@@ -65,7 +66,7 @@ class Gateway:
             readiness=ReplicaReadiness(
                 database=stores.ping, cache=stores.cache.ping, fetcher=pipeline.ping_fetcher, served=pipeline.served
             ),
-            metrics=ClusterMetrics(node_agents),
+            metrics=WithMonitoring(ClusterMetrics(node_agents), stores.latest_monitoring),
             training=TrainingRuns(
                 runs=stores.training,
                 server=components.job_server(config),

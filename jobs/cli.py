@@ -45,6 +45,7 @@ COMMANDS: Final = (
     Command("generate", "jobs.generate", "generate", "Write a simulated district as an import folder.", _RECORDS),
     Command("acceptance", "jobs.acceptance", "acceptance", "Compare a simulated district with its targets.", _RECORDS),
     Command("materialise", "jobs.materialise", "materialise", "Compute the features that imports touched.", _RECORDS),
+    Command("check-data", "jobs.check_data", "check", "Check whether the records can be learned from.", _RECORDS),
     Command("train", "jobs.train", "train", "Train, calibrate, evaluate and register a model.", _MODEL),
     Command("tune", "jobs.tune", "tune", "Search for better settings on Ray and register the best.", _MODEL),
     Command("jobs", "jobs.runs", "app", "List, show and stop training runs.", _MODEL),
@@ -52,6 +53,7 @@ COMMANDS: Final = (
     Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),
     Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),
     Command("score", "jobs.score", "score", "Score students and store the predictions.", _MODEL),
+    Command("monitor", "jobs.monitor", "monitor", "Watch features, scores and outcomes for drift.", _MODEL),
     Command("benchmark", "jobs.benchmark", "app", "Train and test on a public data set.", _MODEL),
 )
 

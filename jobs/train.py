@@ -24,6 +24,7 @@ from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
+from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers, require_fit_data
 from jobs.experiment import Experiment, History, default_tasks, judge, latest_test_year, set_up
 from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
@@ -65,6 +66,7 @@ class TrainingRequest:
     seeds: int = DEFAULT_SEEDS
     job_id: UUID | None = None
     record: RunRecord = SILENT
+    ignored: IgnoredBlockers = NOTHING_IGNORED
 
 
 def train(  # noqa: PLR0913 - one argument per option of the command
@@ -96,6 +98,10 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         bool,
         typer.Option(help="Make the new model the champion if it meets the promotion policy, or if there is none yet."),
     ] = True,
+    ignore_blocker: Annotated[
+        list[str] | None, typer.Option(help="Train although `edupulse check-data` finds this; may be repeated.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
@@ -107,7 +113,17 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         console.print(f"Run {run_name}: if it is interrupted, `--resume {run_name}` goes on.", soft_wrap=True)
     elif resume is not None:
         raise InvalidInputError("`--resume` goes on with a run on Ray: pass `--workers`, too.")
-    request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote, strategy, seeds)
+    request = TrainingRequest(
+        training,
+        test_year,
+        by_person,
+        ray_workers,
+        replicates,
+        promote,
+        strategy,
+        seeds,
+        ignored=IgnoredBlockers(tuple(ignore_blocker or ()), reason),
+    )
     trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     show_report(trained.report, console)
 
@@ -127,13 +143,17 @@ async def train_model(
 
     Raises:
         NotEnoughDataError: too few students, weeks or events to train honestly.
+        DataBlockedError: something is wrong with the records that the request does not ignore.
         InvalidInputError: the records do not span the three school years needed.
         TrainingUnderWayError: another training run of the district is under way.
         RunStoppedError: the run was asked to stop.
     """
     async with open_context(settings, clock=clock) as context:
         async with recorded_run(
-            context, request.job_id, parameters=_options(request).as_parameters(), run_name=_run_name(request)
+            context,
+            request.job_id,
+            parameters={**_options(request).as_parameters(), **request.ignored.as_tags()},
+            run_name=_run_name(request),
         ) as record:
             trained = await _train(context, replace(request, record=record), console)
             await record.succeed(model_version=trained.version, summary=headline_metrics(trained.report))
@@ -171,6 +191,8 @@ async def _train(context: JobContext, request: TrainingRequest, console: Console
     with progress_bars(console) as bars:
         reading = bars.add_task("reading student-weeks", total=1.0)
         history = await load_history(context, as_of=now, on_share=lambda share: bars.update(reading, completed=share))
+    request.record.step("checking the records")
+    await require_fit_data(context, as_of=now, ignored=request.ignored, console=console)
     return await asyncio.to_thread(_fit_and_register, context, history, request, console)
 
 
@@ -191,6 +213,7 @@ def _fit_and_register(
         TEST_YEAR: str(test_year or ""),
         SPLIT_SEED: str(training.seed),
         STRATEGY: request.strategy,
+        **request.ignored.as_tags(),
     }
     champion = ChampionOptions(
         training=training,

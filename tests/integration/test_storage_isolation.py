@@ -35,6 +35,8 @@ TENANT_TABLES = [
     "scoring_runs",
     "scoring_chunks",
     "promotions",
+    "monitoring_runs",
+    "monitoring_figures",
     "imports",
 ]
 

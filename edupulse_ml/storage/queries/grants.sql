@@ -13,6 +13,7 @@ GRANT SELECT, INSERT, UPDATE (superseded_at)
     ON enrollments, attendance_records, grades, transcript, discipline_incidents TO {app_role};
 GRANT SELECT, INSERT ON predictions, audit_log, training_feedback, imports TO {app_role};
 GRANT SELECT, INSERT, UPDATE (moved_at) ON promotions TO {app_role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON monitoring_runs, monitoring_figures TO {app_role};
 
 -- name: close_chunks
 -- Chunks of TimescaleDB have the grants of their table but not its policies: nobody reaches them but through the table.
