@@ -18,7 +18,7 @@ from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import DistrictId, ModelVersion
-from edupulse_ml.core.ports import AnswerCache, FeatureStore, PredictionStore, RecordReader
+from edupulse_ml.core.ports import AnswerCache, FeatureStore, PastRecords, PredictionStore, RecordReader
 from edupulse_ml.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Stores:
     predictions: PredictionStore
     cache: AnswerCache
     training: RunStore
+    past: PastRecords
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     latest_monitoring: LatestRun = no_run
@@ -88,6 +89,7 @@ class StandardComponents:
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
         from edupulse_ml.storage.monitoring import MonitoringRepository
+        from edupulse_ml.storage.past_records import PastRecordReader
         from edupulse_ml.storage.predictions import PostgresPredictionStore
         from edupulse_ml.storage.records import PostgresRecordReader
         from edupulse_ml.storage.training_jobs import TrainingJobRepository
@@ -113,6 +115,7 @@ class StandardComponents:
             predictions=PostgresPredictionStore(database),
             cache=cache,
             training=TrainingJobRepository(database, clock=clock),
+            past=PastRecordReader(database),
             ping=database.ping,
             close=close,
             latest_monitoring=MonitoringRepository(database).latest,

@@ -1,7 +1,11 @@
 """The feature fetcher as a Serve deployment."""
 
+from dataclasses import replace
+
 from ray import serve
 
+from deployments.change_fetching import ChangeFetcher
+from deployments.change_messages import ChangeRefused, ChangeRequest, FetchedChange
 from deployments.components import Components
 from deployments.in_hand import InHand
 from deployments.messages import FetchedWindows, FetchRequest, HopFailure
@@ -10,7 +14,7 @@ from deployments.moments import DistrictZone, read_zone
 from deployments.settings import AppArgs
 from deployments.time_limit import TimeLimit, Waiting
 from deployments.windows import WindowFetcher, WindowSources
-from edupulse_ml.core.errors import DependencyDownError
+from edupulse_ml.core.errors import DependencyDownError, EduPulseError
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 
 PING_TIMEOUT_S = 4.0
@@ -29,13 +33,20 @@ class FeatureFetcher:
         self._stores = stores = await components.open_stores(config, components.clock())
         self._ping_limit = TimeLimit(PING_TIMEOUT_S)
         self._in_hand = InHand()
+        zone = DistrictZone(stores.reader)
+        self._changes = ChangeFetcher(
+            stores.reader,
+            stores.past,
+            zone=zone,
+            compute_for=lambda contract: components.compute_features(replace(config, contract=contract)),
+        )
         self._fetcher = WindowFetcher(
             WindowSources(
                 reader=stores.reader,
                 store=stores.features,
                 cache=stores.cache,
                 compute=components.compute_features(config),
-                zone=DistrictZone(stores.reader),
+                zone=zone,
             ),
             contract=config.contract,
             policy=SufficiencyPolicy(),
@@ -50,6 +61,15 @@ class FeatureFetcher:
                 return await self._fetcher.fetch_many(request)
         except DependencyDownError as error:
             return HopFailure(str(error), error.dependency)
+
+    async def fetch_change(self, request: ChangeRequest) -> FetchedChange | ChangeRefused | HopFailure:
+        """The windows between two predictions, or why there are none."""
+        try:
+            return await self._changes.fetch(request)
+        except DependencyDownError as error:
+            return HopFailure(str(error), error.dependency)
+        except EduPulseError as error:
+            return ChangeRefused(str(error))
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Students in hand, which this hop is scaled by."""

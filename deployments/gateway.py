@@ -17,6 +17,7 @@ from deployments.monitoring_metrics import WithMonitoring
 from deployments.pipeline import HandlePipeline
 from deployments.readiness import ReplicaReadiness
 from deployments.registered_models import RegisteredModels
+from deployments.score_changes import ScoreChanges
 from deployments.scoring import ScoringOptions, ScoringService
 from deployments.settings import AppArgs, training_placement
 from deployments.training_runs import TrainingRuns
@@ -63,6 +64,7 @@ class Gateway:
         )
         self._services = Services(
             scoring=scoring,
+            changes=ScoreChanges(pipeline, stores.predictions, timeout_s=args.answer_timeout_s),
             readiness=ReplicaReadiness(
                 database=stores.ping, cache=stores.cache.ping, fetcher=pipeline.ping_fetcher, served=pipeline.served
             ),

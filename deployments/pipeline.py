@@ -8,8 +8,11 @@ from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
+from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
+from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.errors import DependencyDownError, EduPulseError, TooManyRequestsError
+from edupulse_ml.core.ids import ModelVersion
 
 BUSY_RETRY_AFTER_S = 1.0
 _Response: TypeAlias = DeploymentResponse[Any] | DeploymentResponseGenerator[Any]
@@ -56,6 +59,17 @@ class HandlePipeline:
         fetched = self._fetcher.fetch_many.remote(request)
         return await _answer(self._model.predict_many.remote(fetched, tuple(with_reasons)), fetched)
 
+    async def contracts_of(self, versions: Sequence[ModelVersion]) -> tuple[FeatureContract, ...]:
+        """The feature contracts of registered versions; raises as `score` does, and `ChangeUnknownError` where a version
+        cannot be loaded any more.
+        """
+        return _whole(await _answer(self._model.contracts_of.remote(tuple(versions))))
+
+    async def explain_change(self, request: ChangeRequest) -> ScoredChange:
+        """The parts of a move; raises as `contracts_of` does."""
+        fetched = self._fetcher.fetch_change.remote(request)
+        return _whole(await _answer(self._model.explain_change.remote(fetched), fetched))
+
     async def served(self) -> ServedModel:
         """What one replica of the risk model serves; raises as `score` does."""
         return await _answer(self._model.served.remote())
@@ -65,6 +79,12 @@ class HandlePipeline:
         failure = await _answer(self._fetcher.ping.remote())
         if isinstance(failure, HopFailure):
             raise failure.error()
+
+
+def _whole(answer: Any) -> Any:
+    if isinstance(answer, HopFailure | ChangeRefused):
+        raise answer.error()
+    return answer
 
 
 def _with_pickle(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:

@@ -6,15 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 
 from ray import serve
 
+from deployments.change_messages import ChangeRefused, FetchedChange, ScoredChange
 from deployments.components import Components
 from deployments.in_hand import InHand
 from deployments.messages import MODEL_REGISTRY, FetchedWindows, HopFailure, ScoredStudents, ServedModel
 from deployments.metrics import ModelMetrics
 from deployments.model_slot import ModelSlot
 from deployments.model_watch import no_model
+from deployments.past_models import PastModels
 from deployments.settings import AppArgs
 from deployments.window_scoring import score_windows
+from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.errors import ContractMismatchError
+from edupulse_ml.core.ids import ModelVersion
 
 
 @serve.deployment(name="RiskModel")
@@ -29,8 +33,10 @@ class RiskModel:
         components.configure_logs()
         config = components.config(args)
         self._poll_s = args.model_poll_s
+        source = components.model_source(config)
+        self._past = PastModels(source)
         self._slot = ModelSlot(
-            components.model_source(config),
+            source,
             contract=config.contract,
             clock=components.clock(),
             metrics=ModelMetrics(),
@@ -63,6 +69,20 @@ class RiskModel:
                 )
         except ContractMismatchError as error:
             return HopFailure(str(error), None)
+
+    async def contracts_of(
+        self, versions: Sequence[ModelVersion]
+    ) -> tuple[FeatureContract, ...] | ChangeRefused | HopFailure:
+        """The feature contract of each registered version, loaded beside the live model."""
+        return await self._past.contracts_of(versions, live=self._slot.live)
+
+    async def explain_change(
+        self, fetched: FetchedChange | ChangeRefused | HopFailure
+    ) -> ScoredChange | ChangeRefused | HopFailure:
+        """The parts of a move; a failure of the hop before passes through."""
+        if isinstance(fetched, HopFailure | ChangeRefused):
+            return fetched
+        return await self._past.explain(fetched, live=self._slot.live)
 
     async def served(self) -> ServedModel:
         """What this replica serves."""

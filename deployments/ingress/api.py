@@ -5,6 +5,7 @@ from typing import Final, TypeAlias
 from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
+from deployments.ingress.changes import add_change_routes
 from deployments.ingress.direct import DirectPredictions
 from deployments.ingress.middleware import RequestGate
 from deployments.ingress.models import add_model_routes
@@ -43,6 +44,7 @@ def create_api(services: Services) -> FastAPI:
     add_problem_handlers(app)
     add_operation_routes(app, services)
     add_prediction_routes(app, services)
+    add_change_routes(app, services)
     add_training_routes(app, services)
     add_model_routes(app, services)
     app.add_middleware(DirectPredictions, answers=PredictionAnswers(services))

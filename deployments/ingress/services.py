@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from deployments.change_messages import ExplainedChange
 from deployments.messages import Answer, Question, ServedModel
 from deployments.registered_models import RegisteredModel
 from deployments.training_runs import Asker, RunReport
 from edupulse_ml.config.training_order import TrainingOrder
-from edupulse_ml.core.ids import ModelVersion, StudentId
+from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
 from edupulse_ml.core.predictions import Prediction
 
 
@@ -25,6 +26,14 @@ class Scoring(Protocol):
     ) -> Sequence[Prediction]: ...
 
     async def served(self) -> ServedModel: ...
+
+
+class Changes(Protocol):
+    """Says what moved a score between two stored predictions; errors come from `core.errors`."""
+
+    async def changes(
+        self, student_id: StudentId, *, since: PredictionId | None, actor: str, request_id: str
+    ) -> ExplainedChange: ...
 
 
 @dataclass(frozen=True)
@@ -74,6 +83,7 @@ class Services:
     """Everything that the routes use. `token_sha256` is the hexadecimal SHA-256 of the bearer token."""
 
     scoring: Scoring
+    changes: Changes
     readiness: Readiness
     metrics: MetricsSource
     training: Training

@@ -12,7 +12,7 @@ import pandas as pd
 
 from edupulse_ml.client import protocol, training
 from edupulse_ml.client.frames import student_ids_of, with_answers
-from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, ScoredStudent
+from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, ScoreChanges, ScoredStudent
 from edupulse_ml.config.training_order import TrainingOrder
 
 
@@ -102,6 +102,15 @@ class AsyncEduPulse:
     async def history(self, student_id: str, *, limit: int = 50) -> list[ScoredStudent]:
         """Stored predictions of one student, newest first; raises `NotFoundError` for an unknown student."""
         return protocol.history_answers(await self._send(protocol.history_call(student_id, limit=limit)))
+
+    async def changes(self, student_id: str, *, since: str | None = None) -> ScoreChanges:
+        """What moved a student's score from the prediction before to the newest one, or from the prediction `since`.
+
+        Raises:
+            NotFoundError: the district has no such student, or the student no such prediction.
+            ConflictError: there is no earlier prediction, or it cannot be computed again.
+        """
+        return protocol.changes_answer(await self._send(protocol.changes_call(student_id, since=since)))
 
     async def current_model(self) -> CurrentModel:
         """The model that answers now."""

@@ -16,9 +16,11 @@ from edupulse_ml.client.results import (
     Answer,
     BatchAnswer,
     CurrentModel,
+    ScoreChanges,
     ScoredStudent,
     parse_answer,
     parse_batch_item,
+    parse_changes,
     parse_model,
     parse_scored,
 )
@@ -135,6 +137,12 @@ def history_call(student_id: str, *, limit: int) -> Call:
     return Call("GET", f"/api/v1/predict/history/{_quoted(student_id)}", params={"limit": limit})
 
 
+def changes_call(student_id: str, *, since: str | None) -> Call:
+    """The request for what moved a score."""
+    params = {} if since is None else {"since": since}
+    return Call("GET", f"/api/v1/predict/changes/{_quoted(student_id)}", params=params)
+
+
 MODEL_CALL: Final = Call("GET", "/api/v1/models/current")
 
 
@@ -151,6 +159,11 @@ def batch_answers(body: dict[str, Any], chunk: Sequence[str]) -> list[BatchAnswe
 def history_answers(body: dict[str, Any]) -> list[ScoredStudent]:
     """What `history` returns."""
     return [parse_scored(item) for item in body["predictions"]]
+
+
+def changes_answer(body: dict[str, Any]) -> ScoreChanges:
+    """What `changes` returns."""
+    return parse_changes(body)
 
 
 def model_answer(body: dict[str, Any]) -> CurrentModel:

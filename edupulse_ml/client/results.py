@@ -59,6 +59,53 @@ class CurrentModel:
     swap_failure: str | None
 
 
+@dataclass(frozen=True)
+class ConceptChange:
+    """A concept that moved the score: `effect` in logits is what the score would lose had it alone stayed as it was. `text`
+    compares now and then, None where no single figure shows it.
+    """
+
+    concept: str
+    text: str | None
+    effect: float
+
+
+@dataclass(frozen=True)
+class ChangePart:
+    """One part of a move: `new_records`, `left_window`, `corrected_records` or `new_model`."""
+
+    part: str
+    text: str
+    logit: float
+    probability: float
+    concepts: tuple[ConceptChange, ...]
+
+
+@dataclass(frozen=True)
+class ComparedPrediction:
+    """One of the two predictions that are compared; `history` has all of it."""
+
+    prediction_id: PredictionId
+    as_of: datetime
+    created_at: datetime
+    feature_week: date
+    model_version: ModelVersion
+    risk_score: float
+    category: Category
+
+
+@dataclass(frozen=True)
+class ScoreChanges:
+    """What moved a student's score from one stored prediction to another; the parts sum to `logit` and `probability`."""
+
+    student_id: StudentId
+    before: ComparedPrediction
+    after: ComparedPrediction
+    logit: float
+    probability: float
+    parts: tuple[ChangePart, ...]
+
+
 def parse_answer(body: Mapping[str, Any]) -> Answer:
     """One answer of `/api/v1/predict`."""
     return _insufficient(body) if body["status"] == "insufficient_data" else parse_scored(body)
@@ -105,6 +152,39 @@ def parse_model(body: Mapping[str, Any]) -> CurrentModel:
         contract_fingerprint=body["contract_fingerprint"],
         loaded_at=datetime.fromisoformat(loaded_at) if loaded_at else None,
         swap_failure=body["swap_failure"],
+    )
+
+
+def parse_changes(body: Mapping[str, Any]) -> ScoreChanges:
+    """The answer of `/api/v1/predict/changes`."""
+    return ScoreChanges(
+        student_id=StudentId(body["student_id"]),
+        before=_compared(body["before"]),
+        after=_compared(body["after"]),
+        logit=body["change"]["logit"],
+        probability=body["change"]["probability"],
+        parts=tuple(
+            ChangePart(
+                part=item["part"],
+                text=item["text"],
+                logit=item["logit"],
+                probability=item["probability"],
+                concepts=tuple(ConceptChange(c["concept"], c["text"], c["effect"]) for c in item["concepts"]),
+            )
+            for item in body["parts"]
+        ),
+    )
+
+
+def _compared(body: Mapping[str, Any]) -> ComparedPrediction:
+    return ComparedPrediction(
+        prediction_id=PredictionId(body["prediction_id"]),
+        as_of=datetime.fromisoformat(body["as_of"]),
+        created_at=datetime.fromisoformat(body["created_at"]),
+        feature_week=date.fromisoformat(body["feature_week"]),
+        model_version=ModelVersion(body["model_version"]),
+        risk_score=body["risk_score"],
+        category=body["category"],
     )
 
 

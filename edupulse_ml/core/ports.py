@@ -44,6 +44,22 @@ class RecordReader(Protocol):
         ...
 
 
+class PastRecords(Protocol):
+    """Reads records as they stood after an earlier import, whatever was imported since."""
+
+    async def records_of(
+        self, keys: Sequence[StudentKey], *, as_of: datetime, last_import: int, corrected_since: datetime | None = None
+    ) -> RecordSet:
+        """As `RecordReader.records_of`, of what had been imported by `last_import`. With `corrected_since`, without what
+        became known after that moment about times before it.
+        """
+        ...
+
+    async def last_import(self, moment: datetime) -> int:
+        """The last import that was stored by `moment`; 0 before the first."""
+        ...
+
+
 @dataclass(frozen=True)
 class StoredWindows:
     """Stored steps of some students, position i = the i-th key asked for. `is_current[i]` is False where the stored

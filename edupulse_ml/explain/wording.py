@@ -5,11 +5,14 @@ differs from the typical one in the direction the model claims.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from edupulse_ml.core.contract import SUPPORT_INDEX, FeatureColumn
+import numpy as np
+from numpy.typing import NDArray
+
+from edupulse_ml.core.contract import FEATURES, SUPPORT_INDEX, FeatureColumn
 
 DISCIPLINE_NOTE: Final = "Referrals reflect adults' decisions as well as students' behaviour."
 
@@ -160,3 +163,34 @@ def sentence(fact: Fact, *, raises_risk: bool, grade_level: int) -> str | None:
         return None
     text = f"{phrase.template.format(value=shown)}; typical for grade {grade_level} at this time of year: {typical}."
     return f"{text} {DISCIPLINE_NOTE}" if fact.column.modality == "discipline" and raises_risk else text
+
+
+@dataclass(frozen=True)
+class WeekFacts:
+    """One week of one student: raw feature values [F] and their denominators [P]."""
+
+    values: NDArray[np.float32]
+    support: NDArray[np.float32]
+
+
+def changed_sentence(
+    features: Sequence[int], *, then: WeekFacts, now: WeekFacts, before: str, raises_risk: bool
+) -> str | None:
+    """The sentence that compares a concept then and now: of the first of its `features` (positions in the contract) that
+    is known in both weeks and visibly moved in the direction claimed. None where no feature did. `before` says which
+    moment it is compared with.
+    """
+    for position in features:
+        column = FEATURES[position]
+        phrase = PHRASES[column.name]
+        values = float(then.values[position]), float(now.values[position])
+        shown = [
+            phrase.show(value, fact_denominator(column, week.support.tolist())) if not math.isnan(value) else None
+            for value, week in zip(values, (then, now), strict=True)
+        ]
+        is_worse = (values[1] - values[0]) * phrase.worse > 0
+        if None in shown or shown[0] == shown[1] or is_worse != raises_risk:
+            continue
+        text = f"{phrase.template.format(value=shown[1])}; {before}: {shown[0]}."
+        return f"{text} {DISCIPLINE_NOTE}" if column.modality == "discipline" and raises_risk else text
+    return None

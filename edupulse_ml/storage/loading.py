@@ -77,8 +77,9 @@ class RecordLoader:
             await connection.execute(queries["set_work_memory"])
             await connection.execute(queries["create_changes"])
             session = LoadSession(self._database, connection, clock=self._clock, zone=district.timezone)
+            await session.begin(source)
             yield session
-            await session.finish(source)
+            await session.finish()
         if on_commit is not None:
             await on_commit(session.touched_students)
         await session.refresh_statistics()
@@ -91,9 +92,9 @@ class LoadSession:
         self._database = database
         self._connection = connection
         self._clock = clock
-        self._started_at = clock.now()
         self._zone = zone
         self._queries = load_queries("loading")
+        self._import_id = 0
         self._summary: dict[str, dict[str, int]] = {}
         self._grown: set[str] = set()
         self._attached: set[str] = set()
@@ -140,19 +141,21 @@ class LoadSession:
         self._note(table_name, result)
         return result
 
-    async def finish(self, source: str) -> None:
+    async def begin(self, source: str) -> None:
+        """Number the import, so that its rows say which one brought them; called by `RecordLoader.session`."""
+        cursor = await self._connection.execute(
+            self._queries["begin_import"], {"source": source, "started_at": self._clock.now()}
+        )
+        ((self._import_id, _),) = await cursor.fetchall()
+
+    async def finish(self) -> None:
         """Queue the touched students for new features and record the import; called by `RecordLoader.session`."""
         await self._connection.execute(self._queries["queue_changes"], {"zone": self._zone})
         cursor = await self._connection.execute(self._queries["touched_students"])
         self.touched_students = [StudentId(row[0]) for row in await cursor.fetchall()]
         await self._connection.execute(
-            self._queries["note_import"],
-            {
-                "source": source,
-                "started_at": self._started_at,
-                "finished_at": self._clock.now(),
-                "summary": Jsonb(self._summary),
-            },
+            self._queries["finish_import"],
+            {"import_id": self._import_id, "finished_at": self._clock.now(), "summary": Jsonb(self._summary)},
         )
 
     async def refresh_statistics(self) -> None:

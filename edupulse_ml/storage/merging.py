@@ -96,7 +96,7 @@ class MergePlan:
             only_several=several if only_several else sql.SQL(""),
             bound=self._bound(),
             key_in_month=self._key_in_month(),
-            default_moment=self._default_moment(),
+            default_moment=self.usual_moment("incoming"),
         )
 
     def staged(self, *, with_moment: bool) -> sql.Composed:
@@ -133,10 +133,11 @@ class MergePlan:
             "repeated.{date} >= %(month)s::date AND repeated.{date} < (%(month)s::date + interval '1 month')"
         ).format(date=sql.Identifier(self.table.valid_date))
 
-    def _default_moment(self) -> sql.Composable:
+    def usual_moment(self, rows: str) -> sql.Composable:
+        """When rows of this table are usually known, `rows` naming the relation that they stand in."""
         if self.table.valid_date is None:
             return sql.SQL("%(now)s")
-        valid = sql.Identifier("incoming", self.table.valid_date)
+        valid = sql.Identifier(rows, self.table.valid_date)
         kinds = {column.name: column.kind for column in self.table.columns}
         if kinds[self.table.valid_date] == "moment":
             return sql.SQL("({} + {} * interval '1 day')").format(valid, sql.Literal(self.table.lag_days))

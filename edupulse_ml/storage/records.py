@@ -1,52 +1,30 @@
 """`PostgresRecordReader`: dated records out of the store, as NumPy columns."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
-from typing import Any, Final, TypeVar
+from typing import Any
 from zoneinfo import ZoneInfo
 
-import numpy as np
-from numpy.typing import NDArray
-
-from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import StudentId, StudentKey
 from edupulse_ml.core.ports import District
-from edupulse_ml.core.records import (
-    AttendanceEvents,
-    DisciplineEvents,
-    EnrollmentEvents,
-    ExitEvents,
-    GradeEvents,
-    RecordSet,
-    TranscriptEvents,
-    column_dtype,
-)
-from edupulse_ml.core.tables import ATTENDANCE_STATUSES, DISCIPLINE_ACTIONS, EXIT_CODES, SUBJECTS
-from edupulse_ml.core.weeks import NEVER
-from edupulse_ml.storage.calendars import School, assemble_calendars, school_positions
-from edupulse_ml.storage.connection import Connection, Database
+from edupulse_ml.core.records import ExitEvents, RecordSet
+from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.districts import read_district
 from edupulse_ml.storage.local_days import LocalDays
+from edupulse_ml.storage.record_sets import (
+    SCHOOLS,
+    VOCABULARIES,
+    KeyOrder,
+    UnknownStudentKeyError,
+    columns_of,
+    events_of,
+    present_queries,
+    read_records,
+    unknown_key,
+)
 from edupulse_ml.storage.sql import load_queries
 
-Columns = Mapping[str, NDArray[Any]]
-Events = TypeVar(
-    "Events", AttendanceEvents, GradeEvents, TranscriptEvents, DisciplineEvents, EnrollmentEvents, ExitEvents
-)
-
-_MOMENTS: Final = frozenset({"known_day", "superseded_day", "submitted_day", "posted_day"})
-_VOCABULARIES: Final = {
-    "statuses": list(ATTENDANCE_STATUSES),
-    "subjects": list(SUBJECTS),
-    "actions": list(DISCIPLINE_ACTIONS),
-    "exit_codes": list(EXIT_CODES),
-}
-_EVENT_QUERIES: Final = ("attendance", "grades", "transcript", "discipline", "enrollments", "calendar", "students")
-
-
-class UnknownStudentKeyError(NotFoundError):
-    """A student key that this district does not have."""
+__all__ = ["AuditAttributeReader", "PostgresRecordReader", "UnknownStudentKeyError"]
 
 
 class PostgresRecordReader:
@@ -58,7 +36,7 @@ class PostgresRecordReader:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._queries = load_queries("records")
+        self._queries = present_queries()
         self._district: District | None = None
         self._local_days: LocalDays | None = None
 
@@ -85,31 +63,9 @@ class PostgresRecordReader:
             UnknownStudentKeyError: the district has no student with one of the keys.
             ValueError: a key is named twice.
         """
-        parameters = {"keys": list(keys), "as_of": as_of, **_VOCABULARIES}
         days = await self._days()
-        order = _KeyOrder(keys)
         async with self._database.transaction(snapshot=True) as connection:
-            schools = await _schools(connection)
-            found = {name: await _columns(connection, name, parameters) for name in _EVENT_QUERIES}
-        codes = {
-            "term": _Codes(found["grades"], found["transcript"], found["calendar"], column="term"),
-            "course": _Codes(found["grades"], found["transcript"], column="course"),
-        }
-        positions = {
-            "student": order.positions,
-            "school": school_positions(schools),
-            **{name: code.positions for name, code in codes.items()},
-        }
-        return RecordSet(
-            n_students=len(keys),
-            birth_day=_birth_days(found["students"], order),
-            attendance=_events(AttendanceEvents, found["attendance"], positions, days),
-            grades=_events(GradeEvents, found["grades"], positions, days),
-            transcript=_events(TranscriptEvents, found["transcript"], positions, days),
-            discipline=_events(DisciplineEvents, found["discipline"], positions, days),
-            enrollments=_events(EnrollmentEvents, found["enrollments"], positions, days),
-            calendars=assemble_calendars(found["calendar"], schools, term_positions=codes["term"].positions),
-        )
+            return await read_records(connection, present_queries(), keys, parameters={"as_of": as_of}, days=days)
 
     async def exits_of(self, keys: Sequence[StudentKey], *, as_of: datetime) -> ExitEvents:
         """How these students' enrolments ended, as known at `as_of`; for labels only.
@@ -118,14 +74,15 @@ class PostgresRecordReader:
             ValueError: a key is named twice.
         """
         days = await self._days()
-        order = _KeyOrder(keys)
+        order = KeyOrder(keys)
         async with self._database.connection() as connection:
-            found = await _columns(connection, "exits", {"keys": list(keys), "as_of": as_of, **_VOCABULARIES})
-        return _events(ExitEvents, found, {"student": order.positions}, days)
+            parameters = {"keys": list(keys), "as_of": as_of, **VOCABULARIES}
+            found = await columns_of(connection, self._queries["exits"], parameters)
+        return events_of(ExitEvents, found, {"student": order.positions}, days)
 
     async def school_ids(self) -> list[str]:
         """The district's schools; position = school in record sets and feature blocks. New schools come last."""
-        return [school_id for _, school_id, _ in await self._rows("schools")]
+        return [school_id for _, school_id, _ in await self._rows(SCHOOLS)]
 
     async def all_student_keys(self) -> list[StudentKey]:
         """Every student of the district, in the order in which they were first imported."""
@@ -157,7 +114,7 @@ class PostgresRecordReader:
     async def _names(self, keys: Sequence[StudentKey]) -> list[tuple[Any, ...]]:
         rows = await self._rows("student_names", keys=list(keys))
         if len(rows) < len(set(keys)):
-            raise _unknown_key()
+            raise unknown_key()
         return rows
 
     async def _days(self) -> LocalDays:
@@ -185,76 +142,3 @@ class AuditAttributeReader:
             cursor = await connection.execute(query, {"keys": list(keys), "attribute": attribute})
             values: dict[int, str] = dict(await cursor.fetchall())
         return [values.get(key) for key in keys]
-
-
-class _KeyOrder:
-    """Positions of student keys in the order asked."""
-
-    def __init__(self, keys: Sequence[StudentKey]) -> None:
-        asked = np.asarray(keys, dtype=np.int64)
-        self._order = np.argsort(asked, kind="stable").astype(np.int32)
-        self._sorted = asked[self._order]
-        if len(asked) > 1 and (np.diff(self._sorted) == 0).any():
-            msg = "a student may be asked for only once"
-            raise ValueError(msg)
-
-    def positions(self, keys: NDArray[np.int64]) -> NDArray[np.int32]:
-        return self._order[np.searchsorted(self._sorted, keys)]
-
-    def __len__(self) -> int:
-        return len(self._order)
-
-
-class _Codes:
-    """Small codes for hashed identifiers, shared by several tables."""
-
-    def __init__(self, *tables: Columns, column: str) -> None:
-        hashes = [table[column] for table in tables if table]
-        self._known = np.unique(np.concatenate(hashes)) if hashes else np.empty(0, dtype=np.int64)
-
-    def positions(self, hashes: NDArray[np.int64]) -> NDArray[np.int32]:
-        return np.searchsorted(self._known, hashes).astype(np.int32)
-
-
-async def _schools(connection: Connection) -> list[School]:
-    cursor = await connection.execute(load_queries("records")["schools"])
-    return [School(key, records_tardies=tardies) for key, _, tardies in await cursor.fetchall()]
-
-
-async def _columns(connection: Connection, query: str, parameters: Mapping[str, object]) -> Columns:
-    """Arrays by column name; empty where no row was found."""
-    cursor = await connection.execute(load_queries("records")[query], parameters, binary=True)
-    row = await cursor.fetchone()
-    if row is None or row[0] is None or cursor.description is None:
-        return {}
-    return {column.name: values for column, values in zip(cursor.description, row, strict=True)}
-
-
-def _birth_days(found: Columns, order: _KeyOrder) -> NDArray[np.int32]:
-    birth_day = np.full(len(order), NEVER, dtype=np.int32)
-    if len(found.get("student", ())) != len(order):
-        raise _unknown_key()
-    if found:
-        birth_day[order.positions(found["student"])] = found["birth_day"]
-    return birth_day
-
-
-def _unknown_key() -> UnknownStudentKeyError:
-    return UnknownStudentKeyError(
-        "A student key is not of this district: look keys up with `find_students` of the same district."
-    )
-
-
-def _events(kind: type[Events], found: Columns, positions: Mapping[str, Any], days: LocalDays) -> Events:
-    """One event set; `positions` turns keys and hashes of a column into positions and codes."""
-    columns: dict[str, NDArray[Any]] = {}
-    for name in (field.name for field in fields(kind)):
-        if not found:
-            columns[name] = np.empty(0, dtype=column_dtype(name))
-        elif name in _MOMENTS:
-            columns[name] = days(found[name])
-        elif name in positions:
-            columns[name] = positions[name](found[name])
-        else:
-            columns[name] = found[name].astype(column_dtype(name))
-    return kind(**columns)

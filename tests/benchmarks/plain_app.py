@@ -15,6 +15,7 @@ from typing import Final
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from deployments.change_messages import ExplainedChange
 from deployments.coalescer import BatchLimits
 from deployments.components import StandardComponents, Stores
 from deployments.ingress.api import create_api
@@ -26,7 +27,7 @@ from deployments.scoring import ScoringOptions, ScoringService
 from deployments.settings import AppArgs
 from deployments.window_scoring import score_windows
 from deployments.windows import WindowFetcher, WindowSources
-from edupulse_ml.core.ids import PredictionId
+from edupulse_ml.core.ids import PredictionId, StudentId
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 
 JOINED: Final = BatchLimits()
@@ -74,6 +75,13 @@ class _Uncounted:
 
     async def exposition(self) -> str:
         return ""
+
+
+class _NoChanges:
+    async def changes(
+        self, student_id: StudentId, *, since: PredictionId | None, actor: str, request_id: str
+    ) -> ExplainedChange:
+        raise NotImplementedError  # not part of what is compared
 
 
 class _AlwaysReady:
@@ -142,6 +150,7 @@ class PlainApp:
         return create_api(
             Services(
                 scoring=scoring,
+                changes=_NoChanges(),
                 readiness=_AlwaysReady(),
                 metrics=uncounted,
                 token_sha256=parts.token_sha256(_ARGS),

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import warnings
 from collections.abc import Callable
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -22,8 +22,10 @@ from edupulse_ml.core.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
+from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.predictions import InsufficientData
-from tests.fakes.serving import REASON, TOKEN, LocalServing
+from tests.fakes.predictions import prediction
+from tests.fakes.serving import NOW, REASON, TOKEN, LocalServing
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -146,6 +148,24 @@ def test_history_and_model(clients: Clients) -> None:
     (stored,) = clients.call("history", "S1")
     assert stored == made
     assert clients.call("current_model").model_version == "1"
+
+
+def test_changes(clients: Clients) -> None:
+    district = clients.serving.district
+    for number, days in ((1, 7), (2, 0)):
+        moment = NOW - timedelta(days=days)
+        district.predictions.predictions.append(
+            prediction(
+                number, student="S1", created_at=moment, as_of=moment, risk_score=0.3, model_version=ModelVersion("1")
+            )
+        )
+    found = clients.call("changes", "S1")
+    assert (found.student_id, found.before.risk_score, found.after.risk_score) == ("S1", 0.3, 0.3)
+    assert (found.before.as_of, found.logit, found.probability) == (NOW - timedelta(days=7), 0.0, 0.0)
+    assert [part.part for part in found.parts] == ["new_records", "left_window", "corrected_records", "new_model"]
+    assert clients.call("changes", "S1", since=found.before.prediction_id) == found
+    with pytest.raises(ConflictError, match="newest prediction"):
+        clients.call("changes", "S1", since=found.after.prediction_id)
 
 
 def test_an_id_with_a_slash_or_a_question_mark_is_one_id(clients: Clients) -> None:

@@ -100,7 +100,9 @@ class LoadedComponents(FakeComponents):
         async def close() -> None: ...
 
         runs = FakeRunStore(clock)
-        return Stores(district.reader, district.features, store, district.cache, runs, district.ping, close)
+        return Stores(
+            district.reader, district.features, store, district.cache, runs, district.past, district.ping, close
+        )
 
     def model_source(self, config: ServingConfig) -> ModelSource:
         return PacedModels(FileChampion(self._home / "champion"), self._home)

@@ -12,19 +12,23 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from ray.serve import Application
 
+from deployments.change_fetching import ChangeFetcher
+from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
 from deployments.components import Stores
 from deployments.ingress.services import Services
 from deployments.job_server import JobServer
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSlot, ModelSource
 from deployments.moments import DistrictZone
+from deployments.past_models import PastModels
 from deployments.readiness import ReplicaReadiness
+from deployments.score_changes import ScoreChanges
 from deployments.scoring import ScoringOptions, ScoringService
 from deployments.settings import AppArgs, ServingConfig
 from deployments.window_scoring import score_windows
 from deployments.windows import ComputeFeatures, WindowFetcher, WindowSources
 from edupulse_ml.core.clock import Clock
-from edupulse_ml.core.contract import FEATURE_INDEX, current_contract
+from edupulse_ml.core.contract import FEATURE_INDEX, FeatureContract, current_contract
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId, StudentKey
 from edupulse_ml.core.predictions import CategoryPolicy, Reason
@@ -44,7 +48,14 @@ from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.security.tokens import hash_token
 from tests.fakes import training
 from tests.fakes.clocks import FixedClock
-from tests.fakes.stores import FakeAnswerCache, FakeFeatureStore, FakePredictionStore, FakeRecordReader, empty_block
+from tests.fakes.stores import (
+    FakeAnswerCache,
+    FakeFeatureStore,
+    FakePastRecords,
+    FakePredictionStore,
+    FakeRecordReader,
+    empty_block,
+)
 
 TOKEN = "edp_test-token"
 N_WEEKS = 26
@@ -216,6 +227,27 @@ class LocalPipeline:
         return self.slot.served()
 
 
+@dataclass
+class LocalChangePipeline:
+    """Both hops of an explained change in this process."""
+
+    fetcher: ChangeFetcher
+    slot: ModelSlot
+    past: PastModels
+
+    async def contracts_of(self, versions: Sequence[ModelVersion]) -> tuple[FeatureContract, ...]:
+        found = await self.past.contracts_of(versions, live=self.slot.live)
+        if isinstance(found, HopFailure | ChangeRefused):
+            raise found.error()
+        return found
+
+    async def explain_change(self, request: ChangeRequest) -> ScoredChange:
+        found = await self.past.explain(await self.fetcher.fetch(request), live=self.slot.live)
+        if isinstance(found, HopFailure | ChangeRefused):
+            raise found.error()
+        return found
+
+
 STUDENTS = {"S0": 0.1, "S1": 0.3, "S2": 0.5, "S3": 0.9}
 """Stored students by their absence rate; `NEW` has two weeks of records, `COMPUTED` none stored."""
 
@@ -234,6 +266,7 @@ class FakeDistrict:
         self.features.put(self.keys[StudentId("EMPTY")], empty_block(1), through_week=LAST_WEEK)
         self.predictions = FakePredictionStore(known=frozenset(self.keys))
         self.cache = FakeAnswerCache()
+        self.past = FakePastRecords(student_block(0.3))
         self.clock = FixedClock(NOW)
         self.computed: list[int] = []
 
@@ -242,6 +275,9 @@ class FakeDistrict:
         self.computed.append(records.n_students)
         assert records.n_students == 1, "only COMPUTED has nothing stored"
         return student_block(0.7)
+
+    def compute_for(self, contract: FeatureContract) -> ComputeFeatures:
+        return self.past.compute
 
     async def ping(self) -> None:
         self.reader.switch.require_up()
@@ -274,6 +310,17 @@ class LocalServing:
         if load_model:
             asyncio.run(self.slot.aim(CHAMPION))
         self.pipeline = LocalPipeline(self.fetcher, self.slot)
+        self.changes = ScoreChanges(
+            LocalChangePipeline(
+                ChangeFetcher(
+                    self.district.reader, self.district.past, zone=self.zone, compute_for=self.district.compute_for
+                ),
+                self.slot,
+                PastModels(self.models),
+            ),
+            self.district.predictions,
+            timeout_s=2.0,
+        )
         self.ids = 0
         self.training = training.LocalTraining(self.district.clock)
         self.scoring = ScoringService(
@@ -294,6 +341,7 @@ class LocalServing:
 
         return Services(
             scoring=self.scoring,
+            changes=self.changes,
             readiness=ReplicaReadiness(
                 database=self.district.ping,
                 cache=self.district.cache.ping,
@@ -340,7 +388,14 @@ class FakeComponents:
 
         runs = training.FakeRunStore(clock)
         return Stores(
-            district.reader, district.features, district.predictions, district.cache, runs, district.ping, close
+            district.reader,
+            district.features,
+            district.predictions,
+            district.cache,
+            runs,
+            district.past,
+            district.ping,
+            close,
         )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:

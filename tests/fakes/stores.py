@@ -1,7 +1,7 @@
 """In-memory stand-ins for `core.ports`; they pass the same contract tests as the real adapters."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -217,6 +217,40 @@ class FakePredictionStore:
         self.switch.require_up()
         known = student_id if student_id in self.known else None
         self.audit_log.append(AuditEntry(actor, action, outcome, request_id, known))
+
+
+@dataclass
+class FakePastRecords:
+    """`PastRecords` of one student at a time that hands out features: `blocks` names what `compute` makes of the records
+    after an import, with and without corrections; `otherwise` is used where it names nothing. Every moment sees import
+    `import_at(moment)`.
+    """
+
+    otherwise: FeatureBlock
+    blocks: dict[tuple[int, bool], FeatureBlock] = field(default_factory=dict)
+    import_at: Callable[[datetime], int] = lambda moment: 1
+    switch: Switch = field(default_factory=lambda: Switch("postgresql"))
+    _made: list[tuple[RecordSet, FeatureBlock]] = field(default_factory=list)
+
+    async def records_of(
+        self, keys: Sequence[StudentKey], *, as_of: datetime, last_import: int, corrected_since: datetime | None = None
+    ) -> RecordSet:
+        self.switch.require_up()
+        (_,) = keys
+        records = RecordSet(1, *[None] * 7)  # pyright: ignore[reportArgumentType] - only compared by identity
+        block = self.blocks.get((last_import, corrected_since is None), self.otherwise)
+        self._made.append((records, block))
+        return records
+
+    async def last_import(self, moment: datetime) -> int:
+        self.switch.require_up()
+        return self.import_at(moment)
+
+    def compute(self, records: RecordSet, week: int) -> FeatureBlock:
+        """The block that these records stand for, up to `week`."""
+        (block,) = (block for made, block in self._made if made is records)
+        steps = int(((block.week[0] != PAD) & (block.week[0] <= week)).sum())
+        return FeatureBlock(**{f.name: getattr(block, f.name)[:, :steps] for f in fields(FeatureBlock)})
 
 
 @dataclass

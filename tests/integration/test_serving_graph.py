@@ -164,6 +164,16 @@ def test_3_batch_unknown_students_and_the_token(served: Served) -> None:
     assert served.client.get("/api/v1/predict/history/S3").json()["predictions"]
 
 
+def test_3b_what_changed_passes_both_hops(served: Served) -> None:
+    assert served.predict("COMPUTED").status_code == 200
+    assert served.predict("COMPUTED", as_of="2022-03-01").status_code == 200
+    body = served.client.get("/api/v1/predict/changes/COMPUTED").json()
+    assert (body["before"]["risk_score"], body["after"]["risk_score"]) == pytest.approx((0.7, 0.7))
+    assert [part["logit"] for part in body["parts"]] == [0.0] * 4
+    assert served.client.get("/api/v1/predict/changes/S0").status_code == 409
+    assert served.client.get("/api/v1/predict/changes/nobody").status_code == 404
+
+
 def test_4_concurrent_predictions_share_calls(served: Served) -> None:
     async def burst() -> list[int]:
         async with httpx.AsyncClient(base_url=served.url, headers=AUTH, timeout=30, trust_env=False) as client:
@@ -222,6 +232,7 @@ def test_7_metrics_of_the_cluster_name_no_student(served: Served) -> None:
 
 def test_8_no_log_names_a_student(served: Served) -> None:
     served.client.get("/api/v1/predict/history/COMPUTED")
+    served.client.get("/api/v1/predict/changes/COMPUTED")
     time.sleep(1.0)
     naming = [
         path.relative_to(served.ray_logs).as_posix()

@@ -2,9 +2,7 @@
 
 import asyncio
 import dataclasses
-import uuid
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TypeVar
@@ -12,20 +10,15 @@ from typing import TypeVar
 import pytest
 import torch
 
-from deployments.components import StandardComponents, Stores
-from deployments.messages import Answer, Question
-from deployments.model_slot import ModelSlot
-from deployments.moments import DistrictZone
-from deployments.scoring import ScoringOptions, ScoringService
-from deployments.settings import AppArgs, ServingConfig, complete
-from deployments.windows import WindowFetcher, WindowSources
+from deployments.components import StandardComponents
+from deployments.messages import Answer
+from deployments.settings import AppArgs, complete
 from edupulse_ml.config.settings import Settings
 from edupulse_ml.core.contract import current_contract
 from edupulse_ml.core.errors import DependencyDownError
-from edupulse_ml.core.ids import DistrictId, PredictionId, StudentId
+from edupulse_ml.core.ids import DistrictId, StudentId
 from edupulse_ml.core.outcomes import EARLY_TASK, risk_task
 from edupulse_ml.core.predictions import CategoryPolicy, InsufficientData, Prediction
-from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.core.weeks import day_number
 from edupulse_ml.models.artifact import ModelArtifact
 from edupulse_ml.models.calibration import Calibrator
@@ -36,8 +29,8 @@ from edupulse_ml.registry.tracking import tracked_run
 from edupulse_ml.storage.features import PostgresFeatureStore
 from features.compute import compute_features
 from tests.fakes.clocks import FixedClock
-from tests.fakes.serving import CountingMetrics, LocalPipeline
 from tests.fakes.store_world import NOW, World
+from tests.fakes.stored_serving import Opened, Place
 from tests.fakes.training_data import make_training_data
 
 T = TypeVar("T")
@@ -98,66 +91,6 @@ def register_champion(uri: str, folder: Path) -> None:
     with tracked_run(uri, experiment="e", run_name="r", artifact_root=folder / "runs", clock=FixedClock(NOW)) as run:
         version = registry.register(folder / "artifact", run, tags={})
     registry.set_champion(version)
-
-
-@dataclass
-class Place:
-    world: World
-    config: ServingConfig
-
-    def serve(self, work: Callable[["Opened"], Awaitable[T]]) -> T:
-        """Run `work` over freshly opened parts, as a replica would make them."""
-
-        async def main() -> T:
-            components = StandardComponents()
-            clock = FixedClock(NOW)
-            stores = await components.open_stores(self.config, clock)
-            try:
-                return await work(await Opened.over(stores, components, self.config, clock))
-            finally:
-                await stores.close()
-
-        return asyncio.run(main())
-
-
-@dataclass
-class Opened:
-    stores: Stores
-    scoring: ScoringService
-    pipeline: LocalPipeline
-    metrics: CountingMetrics
-
-    @classmethod
-    async def over(
-        cls, stores: Stores, components: StandardComponents, config: ServingConfig, clock: FixedClock
-    ) -> "Opened":
-        metrics = CountingMetrics()
-        zone = DistrictZone(stores.reader)
-        fetcher = WindowFetcher(
-            WindowSources(stores.reader, stores.features, stores.cache, components.compute_features(config), zone),
-            contract=config.contract,
-            policy=SufficiencyPolicy(),
-            cache_ttl_s=config.cache_ttl_s,
-            metrics=metrics,
-        )
-        slot = ModelSlot(components.model_source(config), contract=config.contract, clock=clock, metrics=metrics)
-        await slot.aim("champion")
-        pipeline = LocalPipeline(fetcher, slot)
-        scoring = ScoringService(
-            pipeline=pipeline,
-            store=stores.predictions,
-            cache=stores.cache,
-            zone=zone,
-            clock=clock,
-            new_id=lambda: PredictionId(str(uuid.uuid4())),
-            metrics=metrics,
-            options=ScoringOptions(),
-        )
-        return cls(stores, scoring, pipeline, metrics)
-
-    async def ask(self, *names: str) -> list[Answer]:
-        questions = [Question(StudentId(name), None, True, f"r{i}", "token-1") for i, name in enumerate(names)]
-        return list(await self.scoring.predict_many(questions))
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,9 @@ TENANT_TABLES = [
     "monitoring_runs",
     "monitoring_figures",
     "imports",
+    "replaced_schools",
+    "replaced_calendar",
+    "replaced_birth_dates",
 ]
 
 

@@ -239,6 +239,7 @@ ROUTES = [
     ("POST", "/api/v1/predict"),
     ("POST", "/api/v1/predict/batch"),
     ("GET", "/api/v1/predict/history/S0"),
+    ("GET", "/api/v1/predict/changes/S0"),
     ("GET", "/api/v1/models/current"),
     ("GET", "/api/v1/models"),
     ("GET", "/api/v1/models/{version}"),
@@ -269,7 +270,7 @@ def test_open_routes(serving: LocalServing, path: str) -> None:
 
 def test_no_route_is_missing_from_the_token_test(client: TestClient) -> None:
     documented = set(client.get("/openapi.json").json()["paths"])
-    tested = {re.sub("history/S0", "history/{student_id}", path) for _, path in ROUTES}
+    tested = {re.sub("(history|changes)/S0", r"\1/{student_id}", path) for _, path in ROUTES}
     assert documented - tested == {"/health", "/ready"}
 
 

@@ -200,9 +200,17 @@ SET from_week = least(queued.from_week, excluded.from_week), revision = excluded
 -- name: touched_students
 SELECT student_id FROM students WHERE student_key IN (SELECT student_key FROM changes) ORDER BY student_key;
 
--- name: note_import
-INSERT INTO imports (source, started_at, finished_at, summary)
-VALUES (%(source)s, %(started_at)s, %(finished_at)s, %(summary)s);
+-- name: begin_import
+-- Inside the lock, so that numbers rise in the order in which imports become visible; rows take theirs from the setting.
+WITH begun AS (
+    INSERT INTO imports (source, started_at, finished_at, summary)
+    VALUES (%(source)s, %(started_at)s, %(started_at)s, '{}'::jsonb)
+    RETURNING import_id
+)
+SELECT import_id, set_config('edupulse.import', import_id::text, true) FROM begun;
+
+-- name: finish_import
+UPDATE imports SET finished_at = %(finished_at)s, summary = %(summary)s WHERE import_id = %(import_id)s;
 
 -- name: ensure_months
 -- Creates the partitions of these months.

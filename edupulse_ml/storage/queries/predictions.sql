@@ -58,3 +58,17 @@ FROM predictions
 WHERE student_key = %(student_key)s
 ORDER BY created_at DESC, prediction_id
 LIMIT %(limit)s;
+
+-- name: find_predictions
+SELECT
+    student.student_key, student.student_id,
+    prediction_id::text, as_of, created_at, feature_week, model_version, policy_version,
+    risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+FROM predictions JOIN students AS student USING (student_key)
+WHERE prediction_id = ANY(%(prediction_ids)s::uuid[]);
+
+-- name: sample_predictions
+-- The same ones for the same seed, as long as none is added.
+SELECT prediction_id::text FROM predictions
+ORDER BY hashtextextended(prediction_id::text, %(seed)s), prediction_id
+LIMIT %(limit)s;

@@ -1,6 +1,7 @@
 -- Dated records of some students, one row of arrays per table. `:as_of` hides what was recorded, or superseded, later.
 -- Days are day numbers, 2147483647 (`NEVER`) where there is none; moments come as they are, 'infinity' for none;
--- texts that only need to be told apart come as 64-bit hashes.
+-- texts that only need to be told apart come as 64-bit hashes. `{table}` is the table, or what it held after an earlier
+-- import (past_records.sql).
 
 -- name: find_students
 SELECT student_id, student_key FROM students WHERE student_id = ANY(%(student_ids)s);
@@ -9,7 +10,7 @@ SELECT student_id, student_key FROM students WHERE student_id = ANY(%(student_id
 SELECT
     array_agg(student_key) AS student,
     array_agg(coalesce(birth_date - date '1970-01-01', 2147483647)) AS birth_day
-FROM students WHERE student_key = ANY(%(keys)s::bigint[]);
+FROM {students} WHERE student_key = ANY(%(keys)s::bigint[]);
 
 -- name: attendance
 SELECT
@@ -21,7 +22,7 @@ SELECT
     array_agg(coalesce(periods_scheduled, 'NaN')) AS periods_scheduled,
     array_agg(recorded_at) AS known_day,
     array_agg(CASE WHEN superseded_at <= %(as_of)s THEN superseded_at ELSE 'infinity' END) AS superseded_day
-FROM attendance_records
+FROM {attendance_records}
 WHERE student_key = ANY(%(keys)s::bigint[]) AND recorded_at <= %(as_of)s;
 
 -- name: grades
@@ -38,7 +39,7 @@ SELECT
     array_agg(points_weight) AS points_weight,
     array_agg(recorded_at) AS known_day,
     array_agg(CASE WHEN superseded_at <= %(as_of)s THEN superseded_at ELSE 'infinity' END) AS superseded_day
-FROM grades
+FROM {grades}
 WHERE student_key = ANY(%(keys)s::bigint[]) AND recorded_at <= %(as_of)s;
 
 -- name: transcript
@@ -53,7 +54,7 @@ SELECT
     array_agg(posted_at) AS posted_day,
     array_agg(recorded_at) AS known_day,
     array_agg(CASE WHEN superseded_at <= %(as_of)s THEN superseded_at ELSE 'infinity' END) AS superseded_day
-FROM transcript
+FROM {transcript}
 WHERE student_key = ANY(%(keys)s::bigint[]) AND recorded_at <= %(as_of)s;
 
 -- name: discipline
@@ -68,7 +69,7 @@ SELECT
     array_agg(coalesce(action_days, 'NaN')) AS action_days,
     array_agg(recorded_at) AS known_day,
     array_agg(CASE WHEN superseded_at <= %(as_of)s THEN superseded_at ELSE 'infinity' END) AS superseded_day
-FROM discipline_incidents
+FROM {discipline_incidents}
 WHERE student_key = ANY(%(keys)s::bigint[]) AND recorded_at <= %(as_of)s;
 
 -- name: enrollments
@@ -80,7 +81,7 @@ SELECT
     array_agg(coalesce(exit_date - date '1970-01-01', 2147483647)) AS exit_day,
     array_agg(recorded_at) AS known_day,
     array_agg(CASE WHEN superseded_at <= %(as_of)s THEN superseded_at ELSE 'infinity' END) AS superseded_day
-FROM enrollments
+FROM {enrollments}
 WHERE student_key = ANY(%(keys)s::bigint[]) AND recorded_at <= %(as_of)s;
 
 -- name: exits
@@ -105,11 +106,11 @@ SELECT
     array_agg(hashtextextended(term_id, 0)) AS term,
     array_agg(school_year) AS school_year,
     array_agg(discipline_reported) AS discipline_reported
-FROM calendar
+FROM {calendar}
 WHERE school_key IN (SELECT school_key FROM enrollments WHERE student_key = ANY(%(keys)s::bigint[]));
 
 -- name: schools
-SELECT school_key, school_id, records_tardies FROM schools ORDER BY school_key;
+SELECT school_key, school_id, records_tardies FROM {schools} ORDER BY school_key;
 
 -- name: all_student_keys
 SELECT student_key FROM students ORDER BY student_key;

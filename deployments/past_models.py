@@ -1,0 +1,98 @@
+"""Registered models that answered before, loaded beside the live one and on a thread of their own."""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, TypeVar
+
+from deployments.change_messages import ChangeRefused, ChangeUnknownError, FetchedChange, ScoredChange
+from deployments.messages import HopFailure
+from deployments.model_slot import LiveModel, LoadedModel, ModelSource
+from edupulse_ml.core.contract import FeatureContract
+from edupulse_ml.core.errors import DependencyDownError, EduPulseError, NotFoundError
+from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.explain.changes import ScoreWindows, explain_change
+
+HELD: Final = 2
+"""Models kept in memory: a district asks about the last champion and the one before."""
+
+T = TypeVar("T")
+
+
+class PastModels:
+    """The last few versions that were asked for. Belongs to one event loop; the live model never waits for it.
+
+    Args:
+        source: Where models come from.
+        held: How many are kept.
+    """
+
+    def __init__(self, source: ModelSource, *, held: int = HELD) -> None:
+        self._source = source
+        self._held = held
+        self._models: OrderedDict[ModelVersion, LoadedModel] = OrderedDict()
+        # One thread: it loads and scores one model after the other, and shares nothing with the live one's thread.
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="past-models")
+
+    async def contracts_of(
+        self, versions: Sequence[ModelVersion], *, live: LiveModel | None
+    ) -> tuple[FeatureContract, ...] | ChangeRefused | HopFailure:
+        """The contract of each version, or why one cannot be loaded."""
+        return await self._run(lambda: tuple(self._model(version, live).contract for version in versions))
+
+    async def explain(
+        self, fetched: FetchedChange, *, live: LiveModel | None
+    ) -> ScoredChange | ChangeRefused | HopFailure:
+        """The parts of a move: one forward per model."""
+        return await self._run(lambda: self._explained(fetched, live))
+
+    async def _run(self, work: Callable[[], T]) -> T | ChangeRefused | HopFailure:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+        except DependencyDownError as error:
+            return HopFailure(str(error), error.dependency)
+        except NotFoundError:
+            return ChangeRefused(
+                "A model version that made one of the predictions is no longer in the registry, so what it would say "
+                "of other records is not known."
+            )
+        except EduPulseError as error:
+            return ChangeRefused(str(error))
+
+    def _explained(self, fetched: FetchedChange, live: LiveModel | None) -> ScoredChange:
+        old = self._model(fetched.before.version, live)
+        is_new = fetched.after.version != fetched.before.version
+        new = self._model(fetched.after.version, live) if is_new else None
+        change = explain_change(
+            fetched.windows,
+            score=_risk_of(old),
+            new_model=_risk_of(new) if new is not None else None,
+            new_window=fetched.new_window,
+        )
+        return ScoredChange(change)
+
+    def _model(self, version: ModelVersion, live: LiveModel | None) -> LoadedModel:
+        """The version, out of the live slot where it is the one served. Only the executor's thread comes here."""
+        if live is not None and live.version == version:
+            return live.model
+        if version not in self._models:
+            self._models[version] = self._loaded(version)
+        self._models.move_to_end(version)
+        while len(self._models) > self._held:
+            self._models.popitem(last=False)
+        return self._models[version]
+
+    def _loaded(self, version: ModelVersion) -> LoadedModel:
+        files = self._source.fetch(version)
+        try:
+            return self._source.load(files)
+        except EduPulseError:
+            raise
+        except Exception as error:
+            msg = f"Model version {version} could not be loaded ({type(error).__name__}): its files are not whole."
+            raise ChangeUnknownError(msg) from error
+
+
+def _risk_of(model: LoadedModel) -> ScoreWindows:
+    return lambda batch: model.score(batch).risk_score
