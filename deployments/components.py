@@ -15,7 +15,7 @@ from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import DistrictId, ModelVersion
-from edupulse_ml.core.ports import AnswerCache, FeatureStore, PredictionStore, RecordReader
+from edupulse_ml.core.ports import AnswerCache, FeatureStore, FeedbackStore, PredictionStore, RecordReader
 from edupulse_ml.telemetry.logs import configure_logs
 
 
@@ -29,6 +29,7 @@ class Stores:
     features: FeatureStore
     predictions: PredictionStore
     cache: AnswerCache
+    feedback: FeedbackStore
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
 
@@ -73,6 +74,7 @@ class StandardComponents:
         from edupulse_ml.cache.answers import RedisAnswerCache
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
+        from edupulse_ml.storage.feedback import FeedbackRepository
         from edupulse_ml.storage.predictions import PostgresPredictionStore
         from edupulse_ml.storage.records import PostgresRecordReader
 
@@ -96,6 +98,7 @@ class StandardComponents:
             features=PostgresFeatureStore(database),
             predictions=PostgresPredictionStore(database),
             cache=cache,
+            feedback=FeedbackRepository(database, clock=clock),
             ping=database.ping,
             close=close,
         )

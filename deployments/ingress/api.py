@@ -6,6 +6,7 @@ from fastapi import FastAPI, Security
 from fastapi.security import HTTPBearer
 
 from deployments.ingress.direct import DirectPredictions
+from deployments.ingress.feedback import add_feedback_routes
 from deployments.ingress.middleware import RequestGate
 from deployments.ingress.operations import add_operation_routes
 from deployments.ingress.prediction_answers import PredictionAnswers
@@ -41,6 +42,7 @@ def create_api(services: Services) -> FastAPI:
     add_problem_handlers(app)
     add_operation_routes(app, services)
     add_prediction_routes(app, services)
+    add_feedback_routes(app, services)
     app.add_middleware(DirectPredictions, answers=PredictionAnswers(services))
     app.add_middleware(RequestGate, token_sha256=services.token_sha256)
     return app

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from deployments.messages import Answer, Question, ServedModel
 from edupulse_ml.core.ids import StudentId
+from edupulse_ml.core.ports import FeedbackStore
 from edupulse_ml.core.predictions import Prediction
 
 
@@ -50,6 +51,7 @@ class Services:
     scoring: Scoring
     readiness: Readiness
     metrics: MetricsSource
+    feedback: FeedbackStore
     token_sha256: str
     version: str
 

@@ -5,6 +5,7 @@ from edupulse_ml.client.errors import ServiceError, ServiceUnreachableError
 from edupulse_ml.client.protocol import RetryPolicy
 from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, FailedStudent, ScoredStudent
 from edupulse_ml.client.sync_client import EduPulse
+from edupulse_ml.core.feedback import FlagFeedback, InterventionFeedback, OutcomeFeedback
 
 __all__ = [
     "Answer",
@@ -13,6 +14,9 @@ __all__ = [
     "CurrentModel",
     "EduPulse",
     "FailedStudent",
+    "FlagFeedback",
+    "InterventionFeedback",
+    "OutcomeFeedback",
     "RetryPolicy",
     "ScoredStudent",
     "ServiceError",

@@ -7,6 +7,7 @@ import httpx
 from httpx import codes
 
 from edupulse_ml.core.errors import (
+    ConflictError,
     DependencyDownError,
     EduPulseError,
     InvalidInputError,
@@ -33,6 +34,7 @@ class ServiceUnreachableError(DependencyDownError):
 _FAMILIES: Final[Mapping[int, type[EduPulseError]]] = {
     UnauthorizedError.http_status: UnauthorizedError,
     NotFoundError.http_status: NotFoundError,
+    ConflictError.http_status: ConflictError,
     codes.REQUEST_TIMEOUT: ServiceError,  # of Ray Serve's proxy: nothing was wrong with the request
 }
 

@@ -87,7 +87,7 @@ class PostgresRecordReader:
         """
         parameters = {"keys": list(keys), "as_of": as_of, **_VOCABULARIES}
         days = await self._days()
-        order = _KeyOrder(keys)
+        order = KeyOrder(keys)
         async with self._database.transaction(snapshot=True) as connection:
             schools = await _schools(connection)
             found = {name: await _columns(connection, name, parameters) for name in _EVENT_QUERIES}
@@ -118,7 +118,7 @@ class PostgresRecordReader:
             ValueError: a key is named twice.
         """
         days = await self._days()
-        order = _KeyOrder(keys)
+        order = KeyOrder(keys)
         async with self._database.connection() as connection:
             found = await _columns(connection, "exits", {"keys": list(keys), "as_of": as_of, **_VOCABULARIES})
         return _events(ExitEvents, found, {"student": order.positions}, days)
@@ -187,7 +187,7 @@ class AuditAttributeReader:
         return [values.get(key) for key in keys]
 
 
-class _KeyOrder:
+class KeyOrder:
     """Positions of student keys in the order asked."""
 
     def __init__(self, keys: Sequence[StudentKey]) -> None:
@@ -230,7 +230,7 @@ async def _columns(connection: Connection, query: str, parameters: Mapping[str, 
     return {column.name: values for column, values in zip(cursor.description, row, strict=True)}
 
 
-def _birth_days(found: Columns, order: _KeyOrder) -> NDArray[np.int32]:
+def _birth_days(found: Columns, order: KeyOrder) -> NDArray[np.int32]:
     birth_day = np.full(len(order), NEVER, dtype=np.int32)
     if len(found.get("student", ())) != len(order):
         raise _unknown_key()

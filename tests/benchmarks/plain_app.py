@@ -144,6 +144,7 @@ class PlainApp:
                 scoring=scoring,
                 readiness=_AlwaysReady(),
                 metrics=uncounted,
+                feedback=stores.feedback,
                 token_sha256=parts.token_sha256(_ARGS),
                 version=version("edupulse"),
             )

@@ -98,7 +98,9 @@ class LoadedComponents(FakeComponents):
 
         async def close() -> None: ...
 
-        return Stores(district.reader, district.features, store, district.cache, district.ping, close)
+        return Stores(
+            district.reader, district.features, store, district.cache, district.feedback, district.ping, close
+        )
 
     def model_source(self, config: ServingConfig) -> ModelSource:
         return PacedModels(FileChampion(self._home / "champion"), self._home)

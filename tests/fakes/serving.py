@@ -13,6 +13,7 @@ import numpy as np
 from ray.serve import Application
 
 from deployments.components import Stores
+from deployments.feedback import FeedbackService
 from deployments.ingress.services import Services
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSlot, ModelSource
@@ -42,6 +43,7 @@ from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.security.tokens import hash_token
 from tests.fakes.clocks import FixedClock
+from tests.fakes.feedback import FakeFeedbackStore
 from tests.fakes.stores import FakeAnswerCache, FakeFeatureStore, FakePredictionStore, FakeRecordReader, empty_block
 
 TOKEN = "edp_test-token"
@@ -233,6 +235,7 @@ class FakeDistrict:
         self.predictions = FakePredictionStore(known=frozenset(self.keys))
         self.cache = FakeAnswerCache()
         self.clock = FixedClock(NOW)
+        self.feedback = FakeFeedbackStore(self.keys, self._student_of, self.clock)
         self.computed: list[int] = []
 
     def compute(self, records: RecordSet, week: int) -> FeatureBlock:
@@ -241,11 +244,15 @@ class FakeDistrict:
         assert records.n_students == 1, "only COMPUTED has nothing stored"
         return student_block(0.7)
 
+    def _student_of(self, prediction_id: PredictionId) -> StudentId | None:
+        own = [p.student_id for p in self.predictions.predictions if p.prediction_id == prediction_id]
+        return own[0] if own else None
+
     async def ping(self) -> None:
         self.reader.switch.require_up()
 
     def take_postgresql_down(self) -> None:
-        for part in (self.reader, self.features, self.predictions):
+        for part in (self.reader, self.features, self.predictions, self.feedback):
             part.switch.down = True
 
 
@@ -299,6 +306,7 @@ class LocalServing:
                 timeout_s=0.5,
             ),
             metrics=Metrics(),
+            feedback=FeedbackService(self.district.feedback, answer_timeout_s=5),
             token_sha256=hash_token(TOKEN),
             version="0.0.0",
         )
@@ -333,7 +341,15 @@ class FakeComponents:
         async def close() -> None:
             self._note("closed")
 
-        return Stores(district.reader, district.features, district.predictions, district.cache, district.ping, close)
+        return Stores(
+            district.reader,
+            district.features,
+            district.predictions,
+            district.cache,
+            district.feedback,
+            district.ping,
+            close,
+        )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
         return lambda records, week: student_block(0.7)
