@@ -15,6 +15,7 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
+from rich.console import Console
 
 from edupulse_ml.connectors.memory import records_from_tables
 from edupulse_ml.core.contract import FEATURE_INDEX
@@ -151,6 +152,7 @@ def main() -> None:
     asked.add_argument("--weeks", type=int, default=9)
     asked.add_argument("--uptake", type=float, default=0.6)
     options = asked.parse_args()
+    console = Console(width=200)
     plan = DistrictPlan(
         students=options.students,
         years=_YEARS,
@@ -164,7 +166,7 @@ def main() -> None:
     ours = experiment_of(history)
     blind = experiment_of(replace(history, support=SupportGiven(*[np.empty(0, np.int32)] * 5)))
     if ours.feedback is not None:
-        print(f"{ours.feedback.n_left_out:,} of {ours.feedback.n_steps:,} student-weeks not learned from")
+        console.print(f"{ours.feedback.n_left_out:,} of {ours.feedback.n_steps:,} student-weeks not learned from")
     learned = {
         "support not looked at": blind,
         "rescued left out": without_rescued(history, blind),
@@ -173,7 +175,7 @@ def main() -> None:
     }
     for name, experiment in learned.items():
         for rows, figures in judged(experiment, unsupported, seed=options.seed).items():
-            print(f"{name:24} {rows:20} {figures}", flush=True)
+            console.print(f"{name:24} {rows:20} {figures}")
 
 
 if __name__ == "__main__":

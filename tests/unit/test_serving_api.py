@@ -239,6 +239,7 @@ ROUTES = [
     ("POST", "/api/v1/predict"),
     ("POST", "/api/v1/predict/batch"),
     ("GET", "/api/v1/predict/history/S0"),
+    ("POST", "/api/v1/feedback"),
     ("GET", "/api/v1/models/current"),
     ("GET", "/no/such/route"),
 ]
