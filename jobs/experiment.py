@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_ml.core.errors import NotEnoughDataError
-from edupulse_ml.core.feedback import ReportedOutcomes, SupportGiven, no_support, nothing_reported
+from edupulse_ml.core.feedback import Interventions, ReportedOutcomes, no_interventions, nothing_reported
 from edupulse_ml.core.outcomes import EARLY_TASK, Outcomes, Task
 from edupulse_ml.core.records import ExitEvents
 from edupulse_ml.core.sequences import PAD, FeatureBlock, SequenceBatch
@@ -22,7 +22,7 @@ from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_per
 from edupulse_ml.models.labels import labelled_steps
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
 from jobs.comparisons import simple_strategies
-from jobs.feedback_use import FeedbackUse, SupportRule, feedback_notes, feedback_use
+from jobs.feedback_use import FeedbackUse, InterventionRule, feedback_notes, feedback_use
 
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
@@ -38,7 +38,7 @@ _ENOUGH_LEAVERS: Final = 100
 class History:
     """A district's student-weeks and how its enrolments ended, as known on `known_day`. `person_ids` has one entry per
     student of the block, and so has each audit attribute in `audit` (None: not recorded); no model sees those.
-    `reported` outcomes complete the exits, `support` says which student-weeks are not learned from.
+    `reported` outcomes complete the exits, `interventions` say which student-weeks are not learned from.
     """
 
     block: FeatureBlock
@@ -47,7 +47,7 @@ class History:
     known_day: int
     audit: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     reported: ReportedOutcomes = field(default_factory=nothing_reported)
-    support: SupportGiven = field(default_factory=no_support)
+    interventions: Interventions = field(default_factory=no_interventions)
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def set_up(
         split = split_by_school_year(block, history.person_ids, test_year=test_year, seed=seed)
     merged = _outcomes(history, split.label_cutoff_day)
     known_before, known_now = merged.outcomes, _outcomes(history, history.known_day).outcomes
-    untaught = SupportRule(tasks[0].end_day, seed).steps_to_leave_out(
-        block, known_before, history.support, as_of_day=split.label_cutoff_day
+    untaught = InterventionRule(tasks[0].end_day, seed).steps_to_leave_out(
+        block, known_before, history.interventions, as_of_day=split.label_cutoff_day
     )
 
     def part(within: Bool, outcomes: Outcomes) -> TrainingData:
@@ -136,8 +136,8 @@ def set_up(
             merged,
             eligible_steps(block, known_before, within=split.train | split.calibrate | split.held_out),
             untaught,
-            met_now=SupportRule(tasks[0].end_day, seed).steps_that_met(
-                block, history.support, as_of_day=history.known_day
+            met_now=InterventionRule(tasks[0].end_day, seed).steps_that_met(
+                block, history.interventions, as_of_day=history.known_day
             ),
         ),
     )

@@ -5,36 +5,40 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.feedback import SupportGiven
+from edupulse_ml.core.feedback import Interventions
 from edupulse_ml.core.outcomes import Int32, Outcomes, Task, task_labels
 from edupulse_ml.core.sequences import FeatureBlock
 from edupulse_ml.evaluation.figures import MIN_STUDENTS
+from edupulse_ml.evaluation.interventions import (
+    intervention_spells,
+    steps_not_to_learn_from,
+    steps_that_met_intervention,
+)
 from edupulse_ml.evaluation.metrics import measure
 from edupulse_ml.evaluation.reported_outcomes import MergedOutcomes
-from edupulse_ml.evaluation.support import steps_not_to_learn_from, steps_that_met_support, support_spells
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData
 
 Bool = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class SupportRule:
+class InterventionRule:
     """A student-week met support that was in force at its cutoff or began within `horizon_days` after it."""
 
     horizon_days: int
     seed: int
 
     def steps_to_leave_out(
-        self, block: FeatureBlock, outcomes: Outcomes, support: SupportGiven, *, as_of_day: int
+        self, block: FeatureBlock, outcomes: Outcomes, interventions: Interventions, *, as_of_day: int
     ) -> Bool:
         """[N, S] steps that training and calibration do without, by the support known on `as_of_day`."""
-        spells = support_spells(support, as_of_day=as_of_day)
+        spells = intervention_spells(interventions, as_of_day=as_of_day)
         return steps_not_to_learn_from(block, outcomes, spells, horizon_days=self.horizon_days, seed=self.seed)
 
-    def steps_that_met(self, block: FeatureBlock, support: SupportGiven, *, as_of_day: int) -> Bool:
+    def steps_that_met(self, block: FeatureBlock, interventions: Interventions, *, as_of_day: int) -> Bool:
         """[N, S] steps that met the support known on `as_of_day`."""
-        spells = support_spells(support, as_of_day=as_of_day)
-        return steps_that_met_support(block, spells, horizon_days=self.horizon_days)
+        spells = intervention_spells(interventions, as_of_day=as_of_day)
+        return steps_that_met_intervention(block, spells, horizon_days=self.horizon_days)
 
 
 @dataclass(frozen=True)

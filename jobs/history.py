@@ -54,6 +54,6 @@ async def load_history(context: JobContext, *, as_of: datetime, on_share: Callab
         person_ids=tuple(await context.reader.person_ids(keys)),
         known_day=local_day(as_of, zone),
         reported=await feedback.outcomes_of(keys, as_of=as_of),
-        support=await feedback.support_of(keys, as_of=as_of),
+        interventions=await feedback.interventions_of(keys, as_of=as_of),
         audit={name: await audit.attribute_of(keys, attribute=name) for name in AUDIT_ATTRIBUTES},
     )

@@ -23,9 +23,9 @@ from edupulse_ml.core.feedback import (
     FlagFeedback,
     FlagWord,
     InterventionFeedback,
+    InterventionWord,
     OutcomeFeedback,
     OutcomeWord,
-    SupportWord,
 )
 from edupulse_ml.core.ids import PredictionId, StudentId
 from edupulse_ml.core.tables import MAX_TEXT_LENGTH
@@ -118,7 +118,7 @@ class InterventionIn(_Statement):
     """Support that a student was given."""
 
     kind: Literal["intervention"]
-    intervention: SupportWord
+    intervention: InterventionWord
     started_on: Day = Field(examples=["2026-01-12"])
     ended_on: Day | None = Field(default=None, description="Last day of it. Left out: not ended, or not known.")
     recorded_at: KnownAt | None = Field(default=None, description="When the district knew it. Left out: now.")

@@ -19,7 +19,7 @@ from edupulse_ml.core.tables import Column, Table
 
 OutcomeWord = Literal["left", "stayed", "transferred", "graduated"]
 FlagWord = Literal["useful", "not_useful", "wrong", "already_known"]
-SupportWord = Literal[
+InterventionWord = Literal[
     "attendance_support", "tutoring", "mentoring", "counseling", "family_contact", "credit_recovery", "other"
 ]
 FeedbackKind = Literal["outcome", "flag", "intervention"]
@@ -29,7 +29,7 @@ OUTCOME_WORDS: Final[tuple[OutcomeWord, ...]] = get_args(OutcomeWord)
 FLAG_WORDS: Final[tuple[FlagWord, ...]] = get_args(FlagWord)
 DISMISSALS: Final[tuple[FlagWord, ...]] = ("not_useful", "wrong")
 """Words that say that the flag should not have been raised. `already_known` says that it was right, and late."""
-SUPPORT_WORDS: Final[tuple[SupportWord, ...]] = get_args(SupportWord)
+INTERVENTION_WORDS: Final[tuple[InterventionWord, ...]] = get_args(InterventionWord)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ class FlagFeedback(_Statement):
 class InterventionFeedback(_Statement):
     """Support that a student was given from `started_on` through `ended_on`; None: not ended, or the end is not known."""
 
-    intervention: SupportWord
+    intervention: InterventionWord
     started_on: date
     ended_on: date | None = None
     kind: Literal["intervention"] = "intervention"
@@ -143,7 +143,7 @@ class ReportedOutcomes:
 
 
 @dataclass(frozen=True)
-class SupportGiven:
+class Interventions:
     """Support of students, one entry per version, as `ReportedOutcomes`. `end_day` is the last day of it, `NEVER` where
     that is not known.
     """
@@ -161,10 +161,10 @@ def nothing_reported() -> ReportedOutcomes:
     return ReportedOutcomes(none, np.empty(0, np.int8), none, none, none)
 
 
-def no_support() -> SupportGiven:
+def no_interventions() -> Interventions:
     """Nobody was given support."""
     none = np.empty(0, np.int32)
-    return SupportGiven(none, none, none, none, none)
+    return Interventions(none, none, none, none, none)
 
 
 FEEDBACK_FILE: Final = Table(
@@ -173,7 +173,7 @@ FEEDBACK_FILE: Final = Table(
         Column("key", "text", required=True, personal=True),
         Column("kind", "text", required=True, choices=("outcome", "intervention")),
         Column("student_id", "text", required=True, personal=True),
-        Column("value", "text", required=True, choices=(*OUTCOME_WORDS, *SUPPORT_WORDS)),
+        Column("value", "text", required=True, choices=(*OUTCOME_WORDS, *INTERVENTION_WORDS)),
         Column("starts_on", "date", required=True),
         Column("ends_on", "date"),
         Column("given_by", "text", required=True, personal=True),

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edupulse_ml.core.feedback import (
     OUTCOME_WORDS,
     FlagWord,
+    Interventions,
     ReportedOutcomes,
-    SupportGiven,
-    no_support,
+    no_interventions,
     nothing_reported,
 )
 from edupulse_ml.core.ids import StudentKey
@@ -57,14 +57,14 @@ class FeedbackReader:
             return nothing_reported()
         return ReportedOutcomes(outcome=found.pop("outcome").astype(np.int8), **found)
 
-    async def support_of(self, keys: Sequence[StudentKey], *, as_of: datetime) -> SupportGiven:
+    async def interventions_of(self, keys: Sequence[StudentKey], *, as_of: datetime) -> Interventions:
         """Support of these students recorded at `as_of` or before.
 
         Raises:
             ValueError: a key is named twice.
         """
-        found = await self._columns("support", keys, as_of=as_of)
-        return SupportGiven(**found) if found else no_support()
+        found = await self._columns("interventions", keys, as_of=as_of)
+        return Interventions(**found) if found else no_interventions()
 
     async def opinions(self, *, since: datetime, as_of: datetime) -> Sequence[FlagOpinion]:
         """Opinions on flags that were recorded from `since` to `as_of`, as they stood at `as_of`."""

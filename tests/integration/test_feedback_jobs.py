@@ -89,10 +89,10 @@ def test_feedback_reaches_the_history_as_it_was_known(district: ScoredDistrict, 
     assert [names[who] for who in history.reported.student] == ["s001"]
     assert OUTCOME_WORDS[history.reported.outcome[0]] == "left"
     assert history.reported.day.tolist() == [day_number(date(2025, 5, 20))]
-    assert sorted(names[who] for who in history.support.student) == ["s002", "s003"]
+    assert sorted(names[who] for who in history.interventions.student) == ["s002", "s003"]
     before, _ = asyncio.run(read(NOW - timedelta(days=30)))
     assert not len(before.reported.student)
-    assert [names[who] for who in before.support.student] == ["s002"], "i2 was not known yet"
+    assert [names[who] for who in before.interventions.student] == ["s002"], "i2 was not known yet"
     assert np.array_equal(before.block.week[:, :5], history.block.week[:, :5])
 
 

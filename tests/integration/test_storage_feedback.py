@@ -112,7 +112,9 @@ def test_support_is_read_with_its_days(world) -> None:
 
     async def work(database: Database):
         keys = await PostgresRecordReader(database).find_students([StudentId("s2"), StudentId("s1")])
-        return await FeedbackReader(database).support_of([keys[StudentId("s2")], keys[StudentId("s1")]], as_of=NOW)
+        return await FeedbackReader(database).interventions_of(
+            [keys[StudentId("s2")], keys[StudentId("s1")]], as_of=NOW
+        )
 
     found = world.run(work)
     rows = sorted(zip(found.student.tolist(), found.start_day.tolist(), found.end_day.tolist(), strict=True))

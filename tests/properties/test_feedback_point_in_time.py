@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edupulse_ml.core.feedback import OUTCOME_WORDS, ReportedOutcomes, SupportGiven, no_support, nothing_reported
+from edupulse_ml.core.feedback import OUTCOME_WORDS, Interventions, ReportedOutcomes, no_interventions, nothing_reported
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.core.records import ExitEvents
+from edupulse_ml.core.sequences import PAD, windows_ending_at
 from edupulse_ml.core.tables import EXIT_CODES
 from edupulse_ml.core.weeks import NEVER, day_number
 from edupulse_ml.models.protocol import TrainingData
@@ -72,13 +73,13 @@ def reported(rows, *, known_from: int) -> ReportedOutcomes:
     return ReportedOutcomes(student, word.astype(np.int8), day, known, known + lasts)
 
 
-def supported(rows, *, known_from: int) -> SupportGiven:
+def supported(rows, *, known_from: int) -> Interventions:
     if not rows:
-        return no_support()
+        return no_interventions()
     student, word, day, known, lasts = np.asarray(rows, dtype=np.int32).T
     known = np.maximum(known, known_from).astype(np.int32)
     end = np.where(word == 0, NEVER, day + lasts).astype(np.int32)
-    return SupportGiven(student, day, end, known, np.full(len(rows), NEVER, np.int32))
+    return Interventions(student, day, end, known, np.full(len(rows), NEVER, np.int32))
 
 
 def same(first: TrainingData, second: TrainingData) -> bool:
@@ -96,7 +97,7 @@ def test_what_is_known_after_the_training_date_changes_no_cohort_that_is_learned
     later = replace(
         HISTORY,
         reported=reported(reports, known_from=TRAINED_ON + 1),
-        support=supported(support, known_from=TRAINED_ON + 1),
+        interventions=supported(support, known_from=TRAINED_ON + 1),
     )
     found = experiment(later)
     assert all(same(getattr(found, part), getattr(PLAIN, part)) for part in PARTS)
@@ -108,7 +109,9 @@ def test_the_order_in_which_feedback_was_given_plays_no_part(reports, support, s
     order = np.random.default_rng(seed)
     shuffled = [[rows[at] for at in order.permutation(len(rows))] for rows in (reports, support)]
     first, second = (
-        experiment(replace(HISTORY, reported=reported(said, known_from=0), support=supported(helped, known_from=0)))
+        experiment(
+            replace(HISTORY, reported=reported(said, known_from=0), interventions=supported(helped, known_from=0))
+        )
         for said, helped in ((reports, support), shuffled)
     )
     assert all(same(getattr(first, part), getattr(second, part)) for part in (*PARTS, "test", "returning"))
@@ -117,7 +120,7 @@ def test_the_order_in_which_feedback_was_given_plays_no_part(reports, support, s
 @settings(max_examples=40, deadline=None)
 @given(support=entries)
 def test_support_only_ever_leaves_out_and_never_touches_the_test(support) -> None:
-    found = experiment(replace(HISTORY, support=supported(support, known_from=0)))
+    found = experiment(replace(HISTORY, interventions=supported(support, known_from=0)))
     for part in PARTS:
         assert not (getattr(found, part).eligible & ~getattr(PLAIN, part).eligible).any()
     assert same(found.test, PLAIN.test)
@@ -128,7 +131,7 @@ def test_the_property_can_fail(known_day: int, is_same: bool) -> None:
     of_all = [(number, 0, MONDAYS[0] + 30, 0, 4000) for number in range(STUDENTS)]
     for changed in (
         replace(HISTORY, reported=reported(of_all, known_from=known_day)),
-        replace(HISTORY, support=supported(of_all, known_from=known_day)),
+        replace(HISTORY, interventions=supported(of_all, known_from=known_day)),
     ):
         found = experiment(changed)
         assert all(same(getattr(found, part), getattr(PLAIN, part)) for part in PARTS) == is_same
@@ -137,7 +140,7 @@ def test_the_property_can_fail(known_day: int, is_same: bool) -> None:
 @pytest.mark.parametrize(("known_after", "is_same"), [(0, False), (1, True)])
 def test_a_model_trained_with_later_feedback_is_the_model_trained_without(known_after: int, is_same: bool) -> None:
     history = judged_history.history()
-    first = int(history.block.week.min())
+    first = int(history.block.week[history.block.week != PAD].min())
     who = np.arange(0, history.block.n_students, 3, dtype=np.int32)
     known = np.full(len(who), history.known_day + known_after, np.int32)
     forever = np.full(len(who), NEVER, np.int32)
@@ -145,7 +148,7 @@ def test_a_model_trained_with_later_feedback_is_the_model_trained_without(known_
     changed = replace(
         history,
         reported=ReportedOutcomes(who, np.zeros(len(who), np.int8), day, known, forever),
-        support=SupportGiven(who, day, forever, known, forever),
+        interventions=Interventions(who, day, forever, known, forever),
     )
     scores = [_scores(one) for one in (history, changed)]
     assert np.array_equal(*scores) == is_same
@@ -156,7 +159,5 @@ def _scores(history: History) -> np.ndarray:
     model = Logistic()
     model.fit(found.train, found.calibration, tasks=[TASK], window_weeks=4, seed=0, progress=lambda _: None)
     student = np.arange(200, dtype=np.int32)
-    from edupulse_ml.core.sequences import windows_ending_at
-
     batch = windows_ending_at(history.block, student=student, step=np.zeros(200, np.int32), window_weeks=4)
     return model.predict(batch)[TASK.name]

@@ -5,8 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from edupulse_ml.core.feedback import SupportGiven
+from edupulse_ml.core.feedback import Interventions
 from edupulse_ml.core.outcomes import risk_task
+from edupulse_ml.core.sequences import PAD
 from edupulse_ml.core.weeks import NEVER
 from edupulse_ml.evaluation.reported_outcomes import MergedOutcomes
 from jobs.experiment import Experiment, History, landmarks, set_up
@@ -19,8 +20,10 @@ TASK = risk_task(180)
 def supported(students: int) -> History:
     plain = history()
     who = np.arange(students, dtype=np.int32)
-    first = np.full(students, plain.block.week.min() + 20, np.int32)
-    return replace(plain, support=SupportGiven(who, first, first + 30, first, np.full(students, NEVER, np.int32)))
+    first = np.full(students, plain.block.week[plain.block.week != PAD].min() + 20, np.int32)
+    return replace(
+        plain, interventions=Interventions(who, first, first + 30, first, np.full(students, NEVER, np.int32))
+    )
 
 
 def experiment(of: History) -> Experiment:

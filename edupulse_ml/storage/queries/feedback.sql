@@ -54,7 +54,7 @@ SELECT
 FROM training_feedback
 WHERE kind = 'outcome' AND student_key = ANY(%(keys)s::bigint[]) AND label_known_at <= %(as_of)s;
 
--- name: support
+-- name: interventions
 SELECT
     array_agg(student_key) AS student,
     array_agg(starts_on - date '1970-01-01') AS start_day,

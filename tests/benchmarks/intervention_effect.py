@@ -1,4 +1,4 @@
-"""What becomes of calibration when supported students are learned from: `python -m tests.benchmarks.support_effect`.
+"""What becomes of calibration when supported students are learned from: `python -m tests.benchmarks.intervention_effect`.
 
 A district whose support works is learned from in three ways, and each model is judged on the same people in a district
 where nobody was supported: the risk that a counselor wants to know. docs/feedback.md has the figures.
@@ -19,11 +19,11 @@ from rich.console import Console
 
 from edupulse_ml.connectors.memory import records_from_tables
 from edupulse_ml.core.contract import FEATURE_INDEX
-from edupulse_ml.core.feedback import SupportGiven
+from edupulse_ml.core.feedback import Interventions
 from edupulse_ml.core.outcomes import Task, risk_task, task_labels
 from edupulse_ml.core.weeks import NEVER, day_number
+from edupulse_ml.evaluation.interventions import intervention_spells, steps_that_met_intervention
 from edupulse_ml.evaluation.metrics import measure
-from edupulse_ml.evaluation.support import steps_that_met_support, support_spells
 from edupulse_ml.models.calibrated import CalibratedModel
 from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData
@@ -83,7 +83,7 @@ def district_history(plan: DistrictPlan) -> History:
         exits=found.exits,
         person_ids=found.person_ids,
         known_day=day_number(date(FIRST_YEAR + 1, 10, 2)),
-        support=SupportGiven(
+        interventions=Interventions(
             student=np.asarray([position[row["student_id"]] for row in rows], dtype=np.int32),
             start_day=start,
             end_day=np.asarray([day_number(row["ends_on"]) for row in rows], dtype=np.int32),
@@ -99,8 +99,8 @@ def experiment_of(history: History) -> Experiment:
 
 def without_rescued(history: History, experiment: Experiment) -> Experiment:
     """Only those who met support and stayed are left out."""
-    spells = support_spells(history.support, as_of_day=experiment.split.label_cutoff_day)
-    met = steps_that_met_support(history.block, spells, horizon_days=_TASK.end_day)
+    spells = intervention_spells(history.interventions, as_of_day=experiment.split.label_cutoff_day)
+    met = steps_that_met_intervention(history.block, spells, horizon_days=_TASK.end_day)
 
     def kept(data: TrainingData) -> TrainingData:
         student, step = data.rows()
@@ -164,7 +164,7 @@ def main() -> None:
         history = district_history(plan)
     unsupported = experiment_of(district_history(replace(plan, intervention=False)))
     ours = experiment_of(history)
-    blind = experiment_of(replace(history, support=SupportGiven(*[np.empty(0, np.int32)] * 5)))
+    blind = experiment_of(replace(history, interventions=Interventions(*[np.empty(0, np.int32)] * 5)))
     if ours.feedback is not None:
         console.print(f"{ours.feedback.n_left_out:,} of {ours.feedback.n_steps:,} student-weeks not learned from")
     learned = {

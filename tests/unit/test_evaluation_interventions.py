@@ -3,26 +3,26 @@
 import numpy as np
 import pytest
 
-from edupulse_ml.core.feedback import SupportGiven
+from edupulse_ml.core.feedback import Interventions
 from edupulse_ml.core.outcomes import Outcomes, Task, task_labels
 from edupulse_ml.core.sequences import FeatureBlock
 from edupulse_ml.core.weeks import NEVER
-from edupulse_ml.evaluation.outcomes import eligible_steps
-from edupulse_ml.evaluation.support import (
-    SupportSpells,
+from edupulse_ml.evaluation.interventions import (
+    InterventionSpells,
+    intervention_spells,
     steps_not_to_learn_from,
-    steps_that_met_support,
-    support_spells,
+    steps_that_met_intervention,
 )
+from edupulse_ml.evaluation.outcomes import eligible_steps
 from tests.fakes.stores import empty_block
 
 MONDAY = 18_876
 HORIZON = 180
 
 
-def spells(*rows: tuple[int, int, int]) -> SupportSpells:
+def spells(*rows: tuple[int, int, int]) -> InterventionSpells:
     columns = np.asarray(rows, dtype=np.int32).reshape(-1, 3)
-    return SupportSpells(columns[:, 0], columns[:, 1], columns[:, 2])
+    return InterventionSpells(columns[:, 0], columns[:, 1], columns[:, 2])
 
 
 def weeks(students: int, count: int) -> FeatureBlock:
@@ -34,7 +34,7 @@ def weeks(students: int, count: int) -> FeatureBlock:
 def test_a_week_met_support_that_was_in_force_or_began_within_the_horizon() -> None:
     block = weeks(2, 12)
     start = MONDAY + 7 * 6 + 6  # the cutoff of week 6
-    met = steps_that_met_support(block, spells((1, start, start + 14)), horizon_days=21)
+    met = steps_that_met_intervention(block, spells((1, start, start + 14)), horizon_days=21)
     assert not met[0].any()
     assert np.flatnonzero(met[1]).tolist() == [3, 4, 5, 6, 7, 8], "21 days before it, and through its last day"
 
@@ -42,25 +42,25 @@ def test_a_week_met_support_that_was_in_force_or_began_within_the_horizon() -> N
 def test_padding_never_met_anything() -> None:
     block = weeks(1, 6)
     block.week[0, 4:] = -1
-    met = steps_that_met_support(block, spells((0, MONDAY + 30, MONDAY + 90)), horizon_days=60)
+    met = steps_that_met_intervention(block, spells((0, MONDAY + 30, MONDAY + 90)), horizon_days=60)
     assert met[0].tolist() == [True] * 4 + [False] * 2
 
 
 def test_several_spells_of_a_student_count_each() -> None:
     block = weeks(1, 20)
     rows = [(0, MONDAY + 7 * week, MONDAY + 7 * week + 6) for week in (3, 9, 15)]
-    assert np.flatnonzero(steps_that_met_support(block, spells(*rows), horizon_days=0)).tolist() == [3, 9, 15]
+    assert np.flatnonzero(steps_that_met_intervention(block, spells(*rows), horizon_days=0)).tolist() == [3, 9, 15]
 
 
 def test_support_without_an_end_lasts_eight_weeks_and_what_is_not_known_yet_is_no_support() -> None:
-    given = SupportGiven(
+    given = Interventions(
         student=np.asarray([1, 0, 0], np.int32),
         start_day=np.asarray([100, 100, 300], np.int32),
         end_day=np.asarray([NEVER, 120, 310], np.int32),
         known_day=np.asarray([101, 101, 201], np.int32),
         superseded_day=np.asarray([NEVER, 180, NEVER], np.int32),
     )
-    early, late = support_spells(given, as_of_day=150), support_spells(given, as_of_day=200)
+    early, late = intervention_spells(given, as_of_day=150), intervention_spells(given, as_of_day=200)
     assert (early.student.tolist(), early.end_day.tolist()) == ([0, 1], [120, 155])
     assert (late.student.tolist(), late.end_day.tolist()) == ([1], [155]), "retracted, and not known yet"
 
@@ -73,7 +73,7 @@ def test_without_support_nothing_is_left_out() -> None:
 
 def supported_district(
     *, effect: float, students: int = 4000
-) -> tuple[FeatureBlock, Outcomes, SupportSpells, np.ndarray]:
+) -> tuple[FeatureBlock, Outcomes, InterventionSpells, np.ndarray]:
     """Three kinds of students, told apart by their features, with a weekly hazard of leaving and of being supported for
     eight weeks, in which the hazard is multiplied by `effect`. The last result is the kind.
     """
@@ -117,7 +117,7 @@ def test_what_is_left_shows_the_risk_without_support_whether_or_not_support_work
     block, outcomes, given, kind = supported_district(effect=effect)
     real = eligible_steps(block, outcomes)
     left_out = steps_not_to_learn_from(block, outcomes, given, horizon_days=HORIZON, seed=0)
-    met = steps_that_met_support(block, given, horizon_days=HORIZON)
+    met = steps_that_met_intervention(block, given, horizon_days=HORIZON)
     often_supported = (kind == 2)[:, None] & real
     risk = share_that_left(block, outcomes, often_supported & ~left_out)
     assert risk == pytest.approx(RISK[2], rel=0.15)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from edupulse_ml.core.feedback import SupportGiven
+from edupulse_ml.core.feedback import Interventions
 from edupulse_ml.core.outcomes import Outcomes
 from edupulse_ml.core.sequences import PAD, FeatureBlock
 from edupulse_ml.core.weeks import NEVER
@@ -26,7 +26,7 @@ Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 
-USUAL_SUPPORT_DAYS: Final = 56
+USUAL_DAYS: Final = 56
 """How long support counts as in force whose end nobody recorded: eight weeks, as in science.md 7.3, rule 7."""
 _NEAREST: Final = 5
 """A leaver's comparable student is drawn from this many, so that no one stands for many."""
@@ -36,7 +36,7 @@ _FEWEST_STARTS: Final = 10
 
 
 @dataclass(frozen=True)
-class SupportSpells:
+class InterventionSpells:
     """Support as known on one day: one entry per spell, ordered by student, with the days it was in force, both
     inclusive.
     """
@@ -45,24 +45,24 @@ class SupportSpells:
     start_day: Int32
     end_day: Int32
 
-    def after(self, student: int, day: int) -> "SupportSpells":
+    def after(self, student: int, day: int) -> "InterventionSpells":
         """The student's spells that begin after `day`."""
         own = slice(*np.searchsorted(self.student, (student, student + 1)))
         later = self.start_day[own] > day
-        return SupportSpells(self.student[own][later], self.start_day[own][later], self.end_day[own][later])
+        return InterventionSpells(self.student[own][later], self.start_day[own][later], self.end_day[own][later])
 
 
-def support_spells(support: SupportGiven, *, as_of_day: int) -> SupportSpells:
+def intervention_spells(interventions: Interventions, *, as_of_day: int) -> InterventionSpells:
     """The spells known on `as_of_day`; one without a recorded end lasts eight weeks."""
     known = np.flatnonzero((support.known_day <= as_of_day) & (as_of_day < support.superseded_day))
     # In an order of its own, so that the order of rows plays no part.
     known = known[np.lexsort((support.end_day[known], support.start_day[known], support.student[known]))]
     start, end = support.start_day[known], support.end_day[known]
-    usual = start + np.int32(USUAL_SUPPORT_DAYS - 1)
-    return SupportSpells(support.student[known], start, np.where(end == NEVER, usual, end).astype(np.int32))
+    usual = start + np.int32(USUAL_DAYS - 1)
+    return InterventionSpells(support.student[known], start, np.where(end == NEVER, usual, end).astype(np.int32))
 
 
-def steps_that_met_support(block: FeatureBlock, spells: SupportSpells, *, horizon_days: int) -> Bool:
+def steps_that_met_intervention(block: FeatureBlock, spells: InterventionSpells, *, horizon_days: int) -> Bool:
     """[N, S] real steps with support in force at their cutoff or beginning within `horizon_days` after it."""
     met = np.zeros(block.week.shape, dtype=np.bool_)
     cutoff = block.week.astype(np.int64) + CUTOFF_DAYS_AFTER_MONDAY
@@ -76,24 +76,24 @@ def steps_that_met_support(block: FeatureBlock, spells: SupportSpells, *, horizo
 
 
 def steps_not_to_learn_from(
-    block: FeatureBlock, outcomes: Outcomes, spells: SupportSpells, *, horizon_days: int, seed: int
+    block: FeatureBlock, outcomes: Outcomes, spells: InterventionSpells, *, horizon_days: int, seed: int
 ) -> Bool:
     """[N, S] steps that met support, and steps of leavers who would have met it, had they stayed."""
-    met = steps_that_met_support(block, spells, horizon_days=horizon_days)
+    met = steps_that_met_intervention(block, spells, horizon_days=horizon_days)
     if not met.any():
         return met
-    later = _support_of_comparable(block, outcomes, spells, met=met, horizon_days=horizon_days, seed=seed)
-    return met | steps_that_met_support(block, later, horizon_days=horizon_days)
+    later = _spells_of_comparable(block, outcomes, spells, met=met, horizon_days=horizon_days, seed=seed)
+    return met | steps_that_met_intervention(block, later, horizon_days=horizon_days)
 
 
-def _support_of_comparable(
-    block: FeatureBlock, outcomes: Outcomes, spells: SupportSpells, *, met: Bool, horizon_days: int, seed: int
-) -> SupportSpells:
+def _spells_of_comparable(
+    block: FeatureBlock, outcomes: Outcomes, spells: InterventionSpells, *, met: Bool, horizon_days: int, seed: int
+) -> InterventionSpells:
     """For each leaver the spells, after the leaving, of a student who was as likely to be supported that week and stayed."""
     leaver, step = _last_steps(block, outcomes)
-    likely = _likelihood_of_support(block, met=met, seed=seed)
+    likely = _likelihood_of_intervention(block, met=met, seed=seed)
     rng = np.random.default_rng([seed, 11])
-    found: list[SupportSpells] = []
+    found: list[InterventionSpells] = []
     for week in np.unique(block.week[leaver, step]):
         here, at = np.nonzero(block.week == week)
         for position in np.flatnonzero(block.week[leaver, step] == week):
@@ -105,11 +105,13 @@ def _support_of_comparable(
             distance = np.abs(likely[here[stays], at[stays]] - likely[who, step[position]])
             nearest = np.argsort(distance, kind="stable")[:_NEAREST]
             comparable = spells.after(int(here[stays][rng.choice(nearest)]), left_on)
-            found.append(SupportSpells(np.full_like(comparable.student, who), comparable.start_day, comparable.end_day))
+            found.append(
+                InterventionSpells(np.full_like(comparable.student, who), comparable.start_day, comparable.end_day)
+            )
     none = np.empty(0, np.int32)
     columns = [np.concatenate([none, *(getattr(one, name) for one in found)]) for name in _FIELDS]
     order = np.argsort(columns[0], kind="stable")
-    return SupportSpells(*(column[order] for column in columns))
+    return InterventionSpells(*(column[order] for column in columns))
 
 
 _FIELDS: Final = ("student", "start_day", "end_day")
@@ -123,7 +125,7 @@ def _last_steps(block: FeatureBlock, outcomes: Outcomes) -> tuple[Int32, Int32]:
     return leaver.astype(np.int32), (before[leaver].sum(axis=1) - 1).astype(np.int32)
 
 
-def _likelihood_of_support(block: FeatureBlock, *, met: Bool, seed: int) -> Float32:
+def _likelihood_of_intervention(block: FeatureBlock, *, met: Bool, seed: int) -> Float32:
     """[N, S] logit of meeting support, from the features of the step; only its order and distances are used."""
     real = block.week != PAD
     rows_met, rows_not = np.flatnonzero(met), np.flatnonzero(real & ~met)
