@@ -54,12 +54,14 @@ class InterventionSpells:
 
 def intervention_spells(interventions: Interventions, *, as_of_day: int) -> InterventionSpells:
     """The spells known on `as_of_day`; one without a recorded end lasts eight weeks."""
-    known = np.flatnonzero((support.known_day <= as_of_day) & (as_of_day < support.superseded_day))
+    known = np.flatnonzero((interventions.known_day <= as_of_day) & (as_of_day < interventions.superseded_day))
     # In an order of its own, so that the order of rows plays no part.
-    known = known[np.lexsort((support.end_day[known], support.start_day[known], support.student[known]))]
-    start, end = support.start_day[known], support.end_day[known]
+    known = known[
+        np.lexsort((interventions.end_day[known], interventions.start_day[known], interventions.student[known]))
+    ]
+    start, end = interventions.start_day[known], interventions.end_day[known]
     usual = start + np.int32(USUAL_DAYS - 1)
-    return InterventionSpells(support.student[known], start, np.where(end == NEVER, usual, end).astype(np.int32))
+    return InterventionSpells(interventions.student[known], start, np.where(end == NEVER, usual, end).astype(np.int32))
 
 
 def steps_that_met_intervention(block: FeatureBlock, spells: InterventionSpells, *, horizon_days: int) -> Bool:
