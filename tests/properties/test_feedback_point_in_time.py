@@ -91,7 +91,7 @@ def same(first: TrainingData, second: TrainingData) -> bool:
     )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(reports=entries, support=entries)
 def test_what_is_known_after_the_training_date_changes_no_cohort_that_is_learned_from(reports, support) -> None:
     later = replace(
@@ -103,7 +103,7 @@ def test_what_is_known_after_the_training_date_changes_no_cohort_that_is_learned
     assert all(same(getattr(found, part), getattr(PLAIN, part)) for part in PARTS)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(reports=entries, support=entries, seed=st.integers(0, 1000))
 def test_the_order_in_which_feedback_was_given_plays_no_part(reports, support, seed) -> None:
     order = np.random.default_rng(seed)
