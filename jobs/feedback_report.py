@@ -100,8 +100,10 @@ def _write(report: OpinionReport, out: Path) -> None:
 
 def _show(report: OpinionReport, *, days: int, horizon_days: int, console: Console) -> None:
     table = Table(title=f"Opinions on flags, last {days} days", title_justify="left")
-    for heading, justify in (("of", "left"), ("group", "left"), ("opinions", "right"), ("dismissed", "right")):
-        table.add_column(heading, justify=justify)
+    for heading in ("of", "group"):
+        table.add_column(heading)
+    for heading in ("opinions", "dismissed"):
+        table.add_column(heading, justify="right")
     table.add_row("all", "", _count(report.n_opinions), "")
     for word, count in report.verdicts.items():
         table.add_row("verdict", word, _count(count), "")

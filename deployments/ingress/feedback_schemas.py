@@ -144,7 +144,9 @@ class InterventionIn(_Statement):
 
 
 def _kind(value: Any) -> str | None:
-    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    """What a statement, read from JSON or made already, calls itself."""
+    fields: dict[str, Any] = value if isinstance(value, dict) else vars(value) if isinstance(value, BaseModel) else {}
+    kind = fields.get("kind")
     return kind if isinstance(kind, str) else None
 
 

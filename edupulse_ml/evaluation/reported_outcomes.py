@@ -4,8 +4,9 @@ A recorded exit that names its cause wins over anybody's word, and so does a lat
 registry is silent: about students who are still enrolled in it, and about exits that say only that an enrolment ended.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +90,13 @@ def _graduated(event_day: Int32, followed: Int32, day: Int32) -> tuple[Int32, In
     return np.full_like(event_day, NEVER), np.full_like(event_day, NEVER)
 
 
-_RULES: Final = {"left": _left, "stayed": _stayed, "transferred": _transferred, "graduated": _graduated}
+_Rule: TypeAlias = Callable[[Int32, Int32, Int32], tuple[Int32, Int32]]
+_RULES: Final[Mapping[OutcomeWord, _Rule]] = {
+    "left": _left,
+    "stayed": _stayed,
+    "transferred": _transferred,
+    "graduated": _graduated,
+}
 
 
 @dataclass(frozen=True)
