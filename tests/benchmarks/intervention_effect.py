@@ -39,6 +39,8 @@ from tests.benchmarks.district import FIRST_YEAR, LAST_WEEK, ZONE
 _TASK: Final[Task] = risk_task(180)
 _YEARS: Final = 3
 _WINDOW: Final = 20
+_THROUGH: Final = date(FIRST_YEAR + 1, 11, 15)
+"""Who came back after the last year must be on record, or nobody did."""
 _CHRONIC: Final = 0.1
 _ABSENCE: Final = FEATURE_INDEX["absence_rate_ytd"]
 
@@ -82,11 +84,11 @@ def district_history(plan: DistrictPlan) -> History:
         block=compute_features(found.records, through_week=LAST_WEEK),
         exits=found.exits,
         person_ids=found.person_ids,
-        known_day=day_number(date(FIRST_YEAR + 1, 10, 2)),
+        known_day=day_number(_THROUGH),
         interventions=Interventions(
             student=np.asarray([position[row["student_id"]] for row in rows], dtype=np.int32),
             start_day=start,
-            end_day=np.asarray([day_number(row["ends_on"]) for row in rows], dtype=np.int32),
+            end_day=np.asarray([day_number(row["ends_on"] or _THROUGH) for row in rows], dtype=np.int32),
             known_day=start,
             superseded_day=np.full(len(rows), NEVER, np.int32),
         ),
@@ -146,7 +148,7 @@ def _words(label: NDArray[np.int8], score: NDArray[np.float64], rows: NDArray[np
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--students", type=int, default=3000)
+    asked.add_argument("--students", type=int, default=5000)
     asked.add_argument("--seed", type=int, default=1)
     asked.add_argument("--gain", type=float, default=2.0)
     asked.add_argument("--weeks", type=int, default=9)
@@ -159,6 +161,7 @@ def main() -> None:
         seed=options.seed,
         first_year=FIRST_YEAR - _YEARS + 1,
         intervention=True,
+        through=_THROUGH,
     )
     with planted(Support(options.gain, options.weeks, options.uptake)):
         history = district_history(plan)
