@@ -93,7 +93,7 @@ def _spells_of_comparable(
 ) -> InterventionSpells:
     """For each leaver the spells, after the leaving, of a student who was as likely to be supported that week and stayed."""
     leaver, step = _last_steps(block, outcomes)
-    likely = _likelihood_of_intervention(block, met=met, seed=seed)
+    likely = _likelihood_of_intervention(block, met=met, until_day=outcomes.as_of_day, seed=seed)
     rng = np.random.default_rng([seed, 11])
     found: list[InterventionSpells] = []
     for week in np.unique(block.week[leaver, step]):
@@ -127,10 +127,12 @@ def _last_steps(block: FeatureBlock, outcomes: Outcomes) -> tuple[Int32, Int32]:
     return leaver.astype(np.int32), (before[leaver].sum(axis=1) - 1).astype(np.int32)
 
 
-def _likelihood_of_intervention(block: FeatureBlock, *, met: Bool, seed: int) -> Float32:
-    """[N, S] logit of meeting support, from the features of the step; only its order and distances are used."""
-    real = block.week != PAD
-    rows_met, rows_not = np.flatnonzero(met), np.flatnonzero(real & ~met)
+def _likelihood_of_intervention(block: FeatureBlock, *, met: Bool, until_day: int, seed: int) -> Float32:
+    """[N, S] logit of meeting support, from the features of the step; only its order and distances are used. Learned
+    from steps that were closed by `until_day`.
+    """
+    real = (block.week != PAD) & (block.week + CUTOFF_DAYS_AFTER_MONDAY <= until_day)
+    rows_met, rows_not = np.flatnonzero(real & met), np.flatnonzero(real & ~met)
     if min(len(rows_met), len(rows_not)) < _FEWEST_STARTS:
         return np.zeros(block.week.shape, dtype=np.float32)
     rng = np.random.default_rng([seed, 12])
@@ -139,11 +141,10 @@ def _likelihood_of_intervention(block: FeatureBlock, *, met: Bool, seed: int) ->
     )
     values = block.values.reshape(-1, block.values.shape[-1])
     chosen = values[rows].astype(np.float64)
-    with np.errstate(invalid="ignore"):
-        known = ~np.isnan(chosen)
-        mean = np.where(known, chosen, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-        spread = np.sqrt(np.where(known, (chosen - mean) ** 2, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
-    scale = np.maximum(spread, 1e-6)
+    known = ~np.isnan(chosen)
+    count = np.maximum(known.sum(axis=0), 1)
+    mean = np.where(known, chosen, 0).sum(axis=0) / count
+    scale = np.maximum(np.sqrt(np.where(known, (chosen - mean) ** 2, 0).sum(axis=0) / count), 1e-6)
     fitted = LogisticRegression(max_iter=200).fit(
         np.where(known, (chosen - mean) / scale, 0), met.ravel()[rows].astype(np.int8)
     )
