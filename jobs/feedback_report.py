@@ -46,7 +46,7 @@ def feedback_report(
     report = asyncio.run(report_opinions(settings, days=days, clock=SystemClock()))
     if out is not None:
         _write(report, out)
-    _show(report, days=days, horizon_days=settings.risk_horizon_days, console=console)
+    show_opinions(report, days=days, horizon_days=settings.risk_horizon_days, console=console)
 
 
 async def report_opinions(settings: Settings, *, days: int, clock: Clock) -> OpinionReport:
@@ -98,7 +98,8 @@ def _write(report: OpinionReport, out: Path) -> None:
         raise InvalidInputError(msg) from error
 
 
-def _show(report: OpinionReport, *, days: int, horizon_days: int, console: Console) -> None:
+def show_opinions(report: OpinionReport, *, days: int, horizon_days: int, console: Console) -> None:
+    """Print the report; what is suppressed reads "too few"."""
     table = Table(title=f"Opinions on flags, last {days} days", title_justify="left")
     for heading in ("of", "group"):
         table.add_column(heading)
