@@ -1,7 +1,7 @@
 """Requests and answers of `/api/v1/feedback`."""
 
 from datetime import UTC, date, datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, cast
 from uuid import UUID
 
 from pydantic import (
@@ -145,8 +145,7 @@ class InterventionIn(_Statement):
 
 def _kind(value: Any) -> str | None:
     """What a statement, read from JSON or made already, calls itself."""
-    fields: dict[str, Any] = value if isinstance(value, dict) else vars(value) if isinstance(value, BaseModel) else {}
-    kind = fields.get("kind")
+    kind = cast("dict[str, Any]", value).get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     return kind if isinstance(kind, str) else None
 
 
