@@ -18,7 +18,14 @@ from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import DistrictId, ModelVersion
-from edupulse_ml.core.ports import AnswerCache, FeatureStore, PastRecords, PredictionStore, RecordReader
+from edupulse_ml.core.ports import (
+    AnswerCache,
+    FeatureStore,
+    FeedbackStore,
+    PastRecords,
+    PredictionStore,
+    RecordReader,
+)
 from edupulse_ml.telemetry.logs import configure_logs
 
 if TYPE_CHECKING:
@@ -37,6 +44,7 @@ class Stores:
     cache: AnswerCache
     training: RunStore
     past: PastRecords
+    feedback: FeedbackStore
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     latest_monitoring: LatestRun = no_run
@@ -88,6 +96,7 @@ class StandardComponents:
         from edupulse_ml.cache.answers import RedisAnswerCache
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
+        from edupulse_ml.storage.feedback import FeedbackRepository
         from edupulse_ml.storage.monitoring import MonitoringRepository
         from edupulse_ml.storage.past_records import PastRecordReader
         from edupulse_ml.storage.predictions import PostgresPredictionStore
@@ -116,6 +125,7 @@ class StandardComponents:
             cache=cache,
             training=TrainingJobRepository(database, clock=clock),
             past=PastRecordReader(database),
+            feedback=FeedbackRepository(database, clock=clock),
             ping=database.ping,
             close=close,
             latest_monitoring=MonitoringRepository(database).latest,

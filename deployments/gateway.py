@@ -9,6 +9,7 @@ from ray.serve.handle import DeploymentHandle
 
 from deployments.coalescer import BatchLimits
 from deployments.components import Components
+from deployments.feedback import FeedbackService
 from deployments.ingress.api import Api, create_api
 from deployments.ingress.services import Services
 from deployments.metrics import ClusterMetrics, GatewayMetrics, node_agents
@@ -77,6 +78,7 @@ class Gateway:
                 placement=training_placement(config),
             ),
             models=RegisteredModels(lambda: components.registry(config)),
+            feedback=FeedbackService(stores.feedback, answer_timeout_s=args.answer_timeout_s),
             token_sha256=components.token_sha256(args),
             version=version("edupulse"),
         )

@@ -7,6 +7,7 @@ from fastapi.security import HTTPBearer
 
 from deployments.ingress.changes import add_change_routes
 from deployments.ingress.direct import DirectPredictions
+from deployments.ingress.feedback import add_feedback_routes
 from deployments.ingress.middleware import RequestGate
 from deployments.ingress.models import add_model_routes
 from deployments.ingress.operations import add_operation_routes
@@ -44,6 +45,7 @@ def create_api(services: Services) -> FastAPI:
     add_problem_handlers(app)
     add_operation_routes(app, services)
     add_prediction_routes(app, services)
+    add_feedback_routes(app, services)
     add_change_routes(app, services)
     add_training_routes(app, services)
     add_model_routes(app, services)

@@ -11,6 +11,7 @@ from deployments.registered_models import RegisteredModel
 from deployments.training_runs import Asker, RunReport
 from edupulse_ml.config.training_order import TrainingOrder
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
+from edupulse_ml.core.ports import FeedbackStore
 from edupulse_ml.core.predictions import Prediction
 
 
@@ -88,6 +89,7 @@ class Services:
     metrics: MetricsSource
     training: Training
     models: Models
+    feedback: FeedbackStore
     token_sha256: str
     version: str
 

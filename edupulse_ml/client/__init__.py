@@ -7,6 +7,7 @@ from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, Failed
 from edupulse_ml.client.sync_client import EduPulse
 from edupulse_ml.client.training import ModelDetail, ModelSummary, RunStatus
 from edupulse_ml.config.training_order import TrainingOrder
+from edupulse_ml.core.feedback import FlagFeedback, InterventionFeedback, OutcomeFeedback
 
 __all__ = [
     "Answer",
@@ -15,8 +16,11 @@ __all__ = [
     "CurrentModel",
     "EduPulse",
     "FailedStudent",
+    "FlagFeedback",
+    "InterventionFeedback",
     "ModelDetail",
     "ModelSummary",
+    "OutcomeFeedback",
     "RetryPolicy",
     "RunStatus",
     "ScoredStudent",

@@ -11,9 +11,11 @@ import httpx
 import pandas as pd
 
 from edupulse_ml.client import protocol, training
+from edupulse_ml.client.feedback import feedback_answer, feedback_calls
 from edupulse_ml.client.frames import student_ids_of, with_answers
 from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, ScoreChanges, ScoredStudent
 from edupulse_ml.config.training_order import TrainingOrder
+from edupulse_ml.core.feedback import Feedback, FeedbackStatus
 
 
 class EduPulse:
@@ -109,6 +111,22 @@ class EduPulse:
             ConflictError: there is no earlier prediction, or it cannot be computed again.
         """
         return protocol.changes_answer(self._send(protocol.changes_call(student_id, since=since)))
+
+    def give_feedback(self, statements: Sequence[Feedback]) -> list[FeedbackStatus]:
+        """Say what became of students, what support they were given, what you think of a flag; statuses in the order given.
+
+        Sent in requests of at most 100 statements: each request is stored in whole or not at all, and a statement whose
+        key is known is not stored twice, so all of them may be sent again after an error.
+
+        Raises:
+            NotFoundError: the district has no such student, or the student no such prediction.
+            ConflictError: a key stands for something else, or a later version is stored.
+            InvalidInputError: a statement cannot be used.
+            UnauthorizedError: the token is not the service's.
+            DependencyDownError: the service lacks a server, or does not answer.
+        """
+        calls = feedback_calls(statements)
+        return [status for call in calls for status in feedback_answer(self._send(call))]
 
     def current_model(self) -> CurrentModel:
         """The model that answers now."""

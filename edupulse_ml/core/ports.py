@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_ml.core.contract import FeatureContract
+from edupulse_ml.core.feedback import Feedback, FeedbackStatus
 from edupulse_ml.core.ids import StudentId, StudentKey
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.records import ExitEvents, RecordSet
@@ -181,5 +182,18 @@ class AnswerCache(Protocol):
 
         Raises:
             DependencyDownError: it does not.
+        """
+        ...
+
+
+class FeedbackStore(Protocol):
+    """Takes what people say about students."""
+
+    async def give(self, statements: Sequence[Feedback], *, actor: str, request_id: str) -> Sequence[FeedbackStatus]:
+        """Store all of the statements durably, with one audit row each, or none; their statuses in the order given.
+
+        Raises:
+            FeedbackRefusedError: some cannot be taken.
+            DependencyDownError: the store does not answer; nothing was stored.
         """
         ...

@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import warnings
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +13,17 @@ import pandas as pd
 import pytest
 
 from deployments.ingress.api import create_api
-from edupulse_ml.client import AsyncEduPulse, EduPulse, FailedStudent, RetryPolicy, ScoredStudent, TrainingOrder
+from edupulse_ml.client import (
+    AsyncEduPulse,
+    EduPulse,
+    FailedStudent,
+    FlagFeedback,
+    InterventionFeedback,
+    OutcomeFeedback,
+    RetryPolicy,
+    ScoredStudent,
+    TrainingOrder,
+)
 from edupulse_ml.core.errors import (
     ConflictError,
     DependencyDownError,
@@ -22,7 +32,7 @@ from edupulse_ml.core.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
-from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.core.ids import ModelVersion, StudentId
 from edupulse_ml.core.predictions import InsufficientData
 from tests.fakes.predictions import prediction
 from tests.fakes.serving import NOW, REASON, TOKEN, LocalServing
@@ -234,3 +244,35 @@ def test_registered_models_and_a_card(clients: Clients) -> None:
     for version in ("1", "7"):
         with pytest.raises(NotFoundError):
             clients.call("model_card", version)
+
+
+def outcome(number: int, **changes: Any) -> OutcomeFeedback:
+    said: dict[str, Any] = {"student_id": StudentId("S1"), "recorded_at": datetime(2022, 2, 3, tzinfo=UTC)} | changes
+    return OutcomeFeedback(key=f"o{number}", given_by="registrar", outcome="left", happened_on=date(2022, 2, 1), **said)
+
+
+def test_any_number_of_statements_is_given_in_requests_of_100(clients: Clients) -> None:
+    made = clients.call("predict", "S1")
+    helped = InterventionFeedback(
+        key="i", student_id=StudentId("S1"), given_by="r", intervention="mentoring", started_on=date(2022, 1, 3)
+    )
+    opinion = FlagFeedback(
+        key="f", student_id=StudentId("S1"), given_by="r", verdict="useful", prediction_id=made.prediction_id
+    )
+    statements = [helped, opinion, *(outcome(number) for number in range(150))]
+    assert clients.call("give_feedback", statements) == ["created"] * 152
+    assert clients.call("give_feedback", statements) == ["unchanged"] * 152
+    stored = clients.serving.district.feedback.versions
+    assert len(stored) == 152
+    assert {version["recorded_at"] for version in stored[2:]} == {"2022-02-03T00:00:00+00:00"}
+    assert clients.call("give_feedback", []) == []
+
+
+def test_refused_feedback_is_an_exception_that_names_the_place(clients: Clients) -> None:
+    with pytest.raises(NotFoundError, match=r"body\.statements\.1\.outcome\.student_id"):
+        clients.call("give_feedback", [outcome(1), outcome(2, student_id=StudentId("nobody"))])
+    clients.call("give_feedback", [outcome(1)])
+    with pytest.raises(ConflictError):
+        clients.call("give_feedback", [outcome(1, student_id=StudentId("S2"))])
+    with pytest.raises(InvalidInputError, match="time zone"):
+        clients.call("give_feedback", [outcome(3, recorded_at=datetime(2022, 2, 3))])  # noqa: DTZ001

@@ -101,7 +101,15 @@ class LoadedComponents(FakeComponents):
 
         runs = FakeRunStore(clock)
         return Stores(
-            district.reader, district.features, store, district.cache, runs, district.past, district.ping, close
+            district.reader,
+            district.features,
+            store,
+            district.cache,
+            runs,
+            district.past,
+            district.feedback,
+            district.ping,
+            close,
         )
 
     def model_source(self, config: ServingConfig) -> ModelSource:

@@ -15,6 +15,7 @@ from ray.serve import Application
 from deployments.change_fetching import ChangeFetcher
 from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
 from deployments.components import Stores
+from deployments.feedback import FeedbackService
 from deployments.ingress.services import Services
 from deployments.job_server import JobServer
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
@@ -48,6 +49,7 @@ from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.security.tokens import hash_token
 from tests.fakes import training
 from tests.fakes.clocks import FixedClock
+from tests.fakes.feedback import FakeFeedbackStore
 from tests.fakes.stores import (
     FakeAnswerCache,
     FakeFeatureStore,
@@ -268,6 +270,7 @@ class FakeDistrict:
         self.cache = FakeAnswerCache()
         self.past = FakePastRecords(student_block(0.3))
         self.clock = FixedClock(NOW)
+        self.feedback = FakeFeedbackStore(self.keys, self._student_of, self.clock)
         self.computed: list[int] = []
 
     def compute(self, records: RecordSet, week: int) -> FeatureBlock:
@@ -279,11 +282,15 @@ class FakeDistrict:
     def compute_for(self, contract: FeatureContract) -> ComputeFeatures:
         return self.past.compute
 
+    def _student_of(self, prediction_id: PredictionId) -> StudentId | None:
+        own = [p.student_id for p in self.predictions.predictions if p.prediction_id == prediction_id]
+        return own[0] if own else None
+
     async def ping(self) -> None:
         self.reader.switch.require_up()
 
     def take_postgresql_down(self) -> None:
-        for part in (self.reader, self.features, self.predictions):
+        for part in (self.reader, self.features, self.predictions, self.feedback):
             part.switch.down = True
 
 
@@ -352,6 +359,7 @@ class LocalServing:
             metrics=Metrics(),
             training=self.training.runs,
             models=training.FakeModels(),
+            feedback=FeedbackService(self.district.feedback, answer_timeout_s=5),
             token_sha256=hash_token(TOKEN),
             version="0.0.0",
         )
@@ -394,6 +402,7 @@ class FakeComponents:
             district.cache,
             runs,
             district.past,
+            district.feedback,
             district.ping,
             close,
         )

@@ -31,7 +31,7 @@ TENANT_TABLES = [
     "predictions",
     "audit_log",
     "training_jobs",
-    "training_feedback",
+    "feedback",
     "scoring_runs",
     "scoring_chunks",
     "promotions",

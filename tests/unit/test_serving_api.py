@@ -240,6 +240,7 @@ ROUTES = [
     ("POST", "/api/v1/predict/batch"),
     ("GET", "/api/v1/predict/history/S0"),
     ("GET", "/api/v1/predict/changes/S0"),
+    ("POST", "/api/v1/feedback"),
     ("GET", "/api/v1/models/current"),
     ("GET", "/api/v1/models"),
     ("GET", "/api/v1/models/{version}"),
