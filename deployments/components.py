@@ -13,9 +13,11 @@ from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSourc
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
 from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
+from edupulse_ml.core.challenge import CHALLENGER
 from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
-from edupulse_ml.core.ports import AnswerCache, FeatureStore, PredictionStore, RecordReader
+from edupulse_ml.core.ports import AnswerCache, ChallengeStore, FeatureStore, PredictionStore, RecordReader
 from edupulse_ml.telemetry.logs import configure_logs
 
 
@@ -28,6 +30,7 @@ class Stores:
     reader: RecordReader
     features: FeatureStore
     predictions: PredictionStore
+    challenges: ChallengeStore
     cache: AnswerCache
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
@@ -71,6 +74,7 @@ class StandardComponents:
 
     async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
         from edupulse_ml.cache.answers import RedisAnswerCache
+        from edupulse_ml.storage.challenges import PostgresChallengeStore
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
         from edupulse_ml.storage.predictions import PostgresPredictionStore
@@ -95,6 +99,7 @@ class StandardComponents:
             reader=PostgresRecordReader(database),
             features=PostgresFeatureStore(database),
             predictions=PostgresPredictionStore(database),
+            challenges=PostgresChallengeStore(database),
             cache=cache,
             ping=database.ping,
             close=close,
@@ -132,16 +137,23 @@ class RegistryModels:
     threads: int
 
     def fetch(self, wanted: str) -> ModelFiles:
-        """The files of a version or of the champion.
+        """The files of a version, of the champion or of the challenger.
 
         Raises:
-            NotFoundError: there is no such version, or no champion yet.
+            NotFoundError: there is no such version, or no champion or challenger.
             DependencyDownError: the registry does not answer.
         """
         from edupulse_ml.registry.models import ModelRegistry, model_name
 
         registry = ModelRegistry(self.tracking_uri, name=model_name(self.district), cache_dir=self.cache_dir)
-        found = registry.fetch(None if wanted == CHAMPION else ModelVersion(wanted))
+        version = ModelVersion(wanted)
+        if wanted == CHALLENGER:
+            challenger = registry.alias(CHALLENGER)
+            if challenger is None:
+                msg = "This district has no challenger: name one with `edupulse challenger set VERSION`."
+                raise NotFoundError(msg)
+            version = challenger
+        found = registry.fetch(None if wanted == CHAMPION else version)
         return ModelFiles(found.version, found.path)
 
     def load(self, files: ModelFiles) -> LoadedModel:

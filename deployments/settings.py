@@ -47,6 +47,21 @@ class AppArgs(BaseModel):
     inference_device: Device = Field(default="auto", description="`auto`: the GPU if the replica was given one.")
     inference_threads: int = Field(default=1, ge=1, le=64, description="CPU threads of one forward.")
     model_poll_s: float = Field(default=30.0, gt=0, description="Seconds between looks at the champion alias.")
+    challenge_poll_s: float = Field(default=5.0, gt=0, description="Seconds between looks at the challenge's setting.")
+    challenger_timeout_s: float = Field(
+        default=1.0, gt=0, description="Seconds that its arm waits for the challenger; then the champion answers."
+    )
+    challenger_hang_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds after which a forward that has not ended costs the challenger its replica.",
+    )
+    challenger_memory_mib: int | None = Field(
+        default=1024, ge=64, description="Private memory that the challenger may add to its process, in MiB; null: any."
+    )
+    shadow_waiting: int = Field(
+        default=1024, ge=1, description="Students that may wait for the challenger; more are dropped."
+    )
 
 
 @dataclass(frozen=True)

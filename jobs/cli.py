@@ -49,6 +49,8 @@ COMMANDS: Final = (
     Command("evaluate", "jobs.evaluate", "evaluate", "Evaluate a registered model beside its rivals.", _MODEL),
     Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),
     Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),
+    Command("challenger", "jobs.challenger", "app", "Let a version challenge the champion, live.", _MODEL),
+    Command("compare", "jobs.compare", "compare", "Compare champion and challenger as they served.", _MODEL),
     Command("score", "jobs.score", "score", "Score students and store the predictions.", _MODEL),
     Command("benchmark", "jobs.benchmark", "app", "Train and test on a public data set.", _MODEL),
 )

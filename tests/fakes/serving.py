@@ -42,7 +42,14 @@ from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.security.tokens import hash_token
 from tests.fakes.clocks import FixedClock
-from tests.fakes.stores import FakeAnswerCache, FakeFeatureStore, FakePredictionStore, FakeRecordReader, empty_block
+from tests.fakes.stores import (
+    FakeAnswerCache,
+    FakeChallengeStore,
+    FakeFeatureStore,
+    FakePredictionStore,
+    FakeRecordReader,
+    empty_block,
+)
 
 TOKEN = "edp_test-token"
 N_WEEKS = 26
@@ -231,6 +238,7 @@ class FakeDistrict:
         self.features.put(self.keys[StudentId("NEW")], student_block(0.2, weeks=2), through_week=LAST_WEEK)
         self.features.put(self.keys[StudentId("EMPTY")], empty_block(1), through_week=LAST_WEEK)
         self.predictions = FakePredictionStore(known=frozenset(self.keys))
+        self.challenges = FakeChallengeStore(known=frozenset(self.keys))
         self.cache = FakeAnswerCache()
         self.clock = FixedClock(NOW)
         self.computed: list[int] = []
@@ -245,7 +253,7 @@ class FakeDistrict:
         self.reader.switch.require_up()
 
     def take_postgresql_down(self) -> None:
-        for part in (self.reader, self.features, self.predictions):
+        for part in (self.reader, self.features, self.predictions, self.challenges):
             part.switch.down = True
 
 
@@ -333,7 +341,15 @@ class FakeComponents:
         async def close() -> None:
             self._note("closed")
 
-        return Stores(district.reader, district.features, district.predictions, district.cache, district.ping, close)
+        return Stores(
+            reader=district.reader,
+            features=district.features,
+            predictions=district.predictions,
+            challenges=district.challenges,
+            cache=district.cache,
+            ping=district.ping,
+            close=close,
+        )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
         return lambda records, week: student_block(0.7)
