@@ -85,12 +85,13 @@ class ChallengeWatch:
 
     async def run(self) -> None:
         """Look at both, for ever."""
+        await self.read_setting()
         await asyncio.gather(self._keep_reading(), self._keep_asking())
 
     async def _keep_reading(self) -> None:
         while True:
-            await self.read_setting()
             await asyncio.sleep(self._times.setting_s)
+            await self.read_setting()
 
     async def _keep_asking(self) -> None:
         while True:

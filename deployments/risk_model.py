@@ -19,14 +19,14 @@ from deployments.settings import AppArgs
 from deployments.window_scoring import score_windows
 from edupulse_ml.core.errors import ContractMismatchError, EduPulseError
 
-CHALLENGE_OVER_AFTER_S: Final = 30.0
-"""Without a question for so long, nobody wants the challenger any more."""
+CHALLENGE_OVER_AFTER_S: Final = 10.0
+"""Without a question for so long, nobody wants the challenger any more: gateways ask every second."""
 
 
-class ChallengerHangsError(EduPulseError):
-    """A forward of the challenger does not end."""
+class ChallengerUnfitError(EduPulseError):
+    """A forward of the challenger does not end, or its memory is used up."""
 
-    title = "Challenger hangs"
+    title = "Challenger unfit"
 
 
 class ModelReplica:
@@ -104,14 +104,15 @@ class RiskModel(ModelReplica):
 class ChallengerModel(ModelReplica):
     """The challenger, in a process of its own, whose memory is bounded. Has no replica while nobody asks for one.
 
-    Whatever the model does, it is a value to the gateway: no exception crosses. A forward that does not end makes
-    the replica unhealthy, and Serve replaces it.
+    Whatever the model does, it is a value to the gateway: no exception crosses. A forward that does not end, or that
+    uses up the memory, makes the replica unhealthy, and Serve replaces it.
     """
 
     def __init__(self, args: AppArgs, components: Components) -> None:
         super().__init__(args, components)
         self._hang_s = args.challenger_hang_s
         self._asked_at: float | None = None
+        self._starved = False
         if args.challenger_memory_mib is not None:
             bound_memory(args.challenger_memory_mib)
 
@@ -122,6 +123,7 @@ class ChallengerModel(ModelReplica):
         try:
             return await super().predict_many(fetched, with_reasons)
         except Exception as error:  # noqa: BLE001 - the message of an unforeseen error may hold a student's data
+            self._starved |= isinstance(error, MemoryError)
             return HopFailure(f"The challenger's model failed ({type(error).__name__}).", MODEL_REGISTRY)
 
     async def served(self) -> ServedModel:
@@ -136,8 +138,10 @@ class ChallengerModel(ModelReplica):
         return {name: max(students, float(asked)) for name, students in stats.items()}
 
     def check_health(self) -> None:
-        """Serve asks; raises where a forward has not ended for `challenger_hang_s` seconds."""
+        """Serve asks; raises where a forward has not ended for `challenger_hang_s` seconds, or ran out of memory."""
         since = self._forward_since
         if since is not None and monotonic() - since > self._hang_s:
             msg = f"A forward of the challenger has not ended for {self._hang_s:g} seconds: the replica is replaced."
-            raise ChallengerHangsError(msg)
+            raise ChallengerUnfitError(msg)
+        if self._starved:
+            raise ChallengerUnfitError("The challenger has used up its memory: the replica is replaced.")

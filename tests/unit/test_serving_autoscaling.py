@@ -202,6 +202,6 @@ def test_bursts_are_where_rays_own_policy_gives_up_what_it_needs_again(monkeypat
 def test_the_policies_of_the_configuration_can_be_made() -> None:
     (application,) = yaml.safe_load(CONFIG.read_text())["applications"]
     made = [AutoscalingConfig.model_validate(item["autoscaling_config"]).policy for item in application["deployments"]]
-    assert [policy.policy_function for policy in made] == ["deployments.autoscaling:SteadyScaling"] * 3
+    assert [policy.policy_function for policy in made] == ["deployments.autoscaling:SteadyScaling"] * 4
     for policy in made:
         SteadyScaling(**policy.policy_kwargs)

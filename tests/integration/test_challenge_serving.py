@@ -1,0 +1,159 @@
+"""Shadow, split, promotion and rollback under load on a real Serve graph, with challengers that go wrong: no request fails."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psutil
+import pytest
+
+from edupulse_ml.core.challenge import Challenge
+from edupulse_ml.core.ids import ModelVersion, StudentId
+from tests.fakes.load import Load
+from tests.fakes.loaded_serving import (
+    EATS,
+    RAISES,
+    SLEEPS,
+    set_challenge,
+    set_pace,
+    stored_ids,
+    stored_roles,
+    stored_shadows,
+)
+from tests.fakes.serve_cluster import ServeCluster, serve_cluster, wait_for
+
+MEMORY_MIB = 128
+SHADOW = Challenge("11111111-0000-4000-8000-000000000000", ModelVersion("2"), shadow=1.0, split=0.0)
+SPLIT = replace(SHADOW, split=0.5)
+
+
+def quick(served: ServeCluster) -> None:
+    served.document["applications"][0]["args"].update(
+        challenge_poll_s=0.2, challenger_timeout_s=0.5, challenger_hang_s=2, challenger_memory_mib=MEMORY_MIB
+    )
+    challenger = served.deployment("ChallengerModel")
+    challenger.update(health_check_period_s=1, graceful_shutdown_timeout_s=1)
+    challenger["autoscaling_config"].update(downscale_delay_s=2, downscale_to_zero_delay_s=2, look_back_period_s=2)
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[ServeCluster]:
+    metrics_s = "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S"
+    with serve_cluster(head_cpus=2, environment={metrics_s: "0.5"}, change=quick) as running:
+        set_pace(running.home, 0.002)
+        yield running
+
+
+def pids(served: ServeCluster, name: str) -> set[int]:
+    return {replica["pid"] for replica in served.replicas(name)}
+
+
+def versions(load: Load, *, since: int) -> dict[str, set[str]]:
+    """Versions that answered each student."""
+    found: dict[str, set[str]] = {}
+    for reply in load.replies[since:]:
+        answer = reply.json()
+        found.setdefault(answer["student_id"], set()).add(answer["model_version"])
+    return found
+
+
+def answered_as(load: Load, expected: dict[bool, str], challenge: Challenge, *, timeout_s: float = 60) -> None:
+    """Wait until 40 answers in a row come from the version that each arm shall have (True: the challenger's)."""
+
+    def settled() -> bool:
+        latest = [reply.json() for reply in load.replies[-40:]]
+        return len(latest) == 40 and all(
+            answer["model_version"] == expected[challenge.answers(StudentId(answer["student_id"]))] for answer in latest
+        )
+
+    wait_for(settled, timeout_s=timeout_s, what=f"answers as {expected}")
+
+
+def shadowed(served: ServeCluster, version: str) -> int:
+    return sum(pair[1] == version for pair in stored_shadows(served.home))
+
+
+def test_1_without_a_challenge_there_is_no_challenger(served: ServeCluster) -> None:
+    load = Load(served.port, connections=4).run_for(1)
+    assert load.statuses().keys() == {200}
+    assert pids(served, "ChallengerModel") == set()
+    assert set(stored_roles(served.home).values()) == {"champion"}
+    assert stored_shadows(served.home) == []
+
+
+def test_2_in_the_shadow_the_challenger_is_stored_and_not_heard(served: ServeCluster) -> None:
+    with Load(served.port, connections=4).running() as load:
+        set_challenge(served.home, SHADOW)
+        wait_for(lambda: shadowed(served, "2") >= 50, what="the shadow")
+    assert load.statuses().keys() == {200}
+    assert {reply.json()["model_version"] for reply in load.replies} == {"1"}
+    assert {pair[0] for pair in stored_shadows(served.home)} <= set(stored_ids(served.home))
+    assert not pids(served, "ChallengerModel") & pids(served, "RiskModel")
+
+
+def test_3_weights_split_the_students_live_and_each_keeps_its_arm(served: ServeCluster) -> None:
+    with Load(served.port, connections=4).running() as load:
+        set_challenge(served.home, SPLIT)
+        answered_as(load, {False: "1", True: "2"}, SPLIT)
+        before = len(load.replies)
+        wait_for(lambda: len(load.replies) >= before + 300)
+        stable = versions(load, since=before)
+        everybody = replace(SPLIT, split=1.0)
+        set_challenge(served.home, everybody)
+        answered_as(load, {True: "2"}, everybody)
+        set_challenge(served.home, SPLIT)
+        answered_as(load, {False: "1", True: "2"}, SPLIT)
+    assert load.statuses().keys() == {200}
+    assert all(found == {"2" if SPLIT.answers(StudentId(name)) else "1"} for name, found in stable.items())
+    roles = stored_roles(served.home)
+    replies = [reply.json() for reply in load.replies]
+    assert all(roles[answer["prediction_id"]] == "challenger" for answer in replies if answer["model_version"] == "2")
+    assert all(roles[answer["prediction_id"]] == "champion" for answer in replies if answer["model_version"] == "1")
+
+
+def test_4_promotion_of_the_challenger_and_rollback_under_load(served: ServeCluster) -> None:
+    replicas = pids(served, "RiskModel") | pids(served, "Gateway")
+    with Load(served.port, connections=4).running() as load:
+        served.promote("2")
+        answered_as(load, {False: "2", True: "2"}, SPLIT)
+        served.promote("1")
+        answered_as(load, {False: "1", True: "2"}, SPLIT)
+    assert load.statuses().keys() == {200}
+    assert pids(served, "RiskModel") | pids(served, "Gateway") == replicas, "nothing was restarted"
+
+
+@pytest.mark.parametrize("fault", [RAISES, SLEEPS, EATS])
+def test_5_a_challenger_that_goes_wrong_fails_no_request_and_a_better_one_takes_over(
+    served: ServeCluster, fault: str
+) -> None:
+    answering = pids(served, "RiskModel") | pids(served, "Gateway") | pids(served, "FeatureFetcher")
+    wrong = replace(SPLIT, challenge_id=SPLIT.challenge_id[:-1] + "1", version=ModelVersion(fault))
+    with Load(served.port, connections=4).running() as load:
+        set_challenge(served.home, wrong)
+        answered_as(load, {False: "1", True: "1"}, wrong)
+        started = len(load.replies)
+        until = time.monotonic() + 8
+        most_mib = 0
+        while time.monotonic() < until:
+            for pid in pids(served, "ChallengerModel"):
+                if psutil.pid_exists(pid):
+                    most_mib = max(most_mib, psutil.Process(pid).memory_info().rss // 2**20)
+            time.sleep(0.2)
+        during = [reply.json() for reply in load.replies[started:]]
+        set_challenge(served.home, SPLIT)
+        answered_as(load, {False: "1", True: "2"}, SPLIT, timeout_s=90)
+    assert load.statuses().keys() == {200}
+    assert {answer["model_version"] for answer in during} == {"1"}
+    assert shadowed(served, fault) == 0
+    assert 0 < most_mib < 300 + MEMORY_MIB
+    assert pids(served, "RiskModel") | pids(served, "Gateway") | pids(served, "FeatureFetcher") == answering
+
+
+def test_6_the_end_of_the_challenge_ends_its_process(served: ServeCluster) -> None:
+    with Load(served.port, connections=2).running() as load:
+        set_challenge(served.home, None)
+        wait_for(lambda: pids(served, "ChallengerModel") == set(), what="the end of the challenger")
+        before = len(load.replies)
+        wait_for(lambda: len(load.replies) >= before + 40)
+    assert load.statuses().keys() == {200}
+    assert set().union(*versions(load, since=before).values()) == {"1"}
