@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import spearmanr
+from scipy.stats import rankdata
 
 from edupulse_ml.core.outcomes import LABEL_UNKNOWN
 from edupulse_ml.evaluation.figures import MIN_STUDENTS, TOO_FEW, Figure
@@ -178,7 +178,7 @@ def _by_other(rows: ArmRows, own: NDArray[np.bool_]) -> Figure:
 def _rank_correlation(first: Float64, second: Float64) -> Figure:
     if np.ptp(first) == 0 or np.ptp(second) == 0:
         return Figure(None, reason="all scores are equal")
-    return Figure(float(spearmanr(first, second).statistic))
+    return Figure(float(np.corrcoef(rankdata(first), rankdata(second))[0, 1]))
 
 
 def _overlap(first: Float64, second: Float64, share: float) -> Figure:
