@@ -1,10 +1,10 @@
 """The version beside the champion as a gateway uses it: the arm it answers, the shadow, and what happens when it fails."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic
-from typing import Any, Final, Protocol, Self, TypeVar
+from typing import Final, Protocol, Self
 
 from deployments.challenge_watch import ChallengeWatch, WatchMetrics
 from deployments.lane import Fresh, Lane, LaneParts, RiskPipeline, nothing_to_do
@@ -19,7 +19,6 @@ from edupulse_ml.core.ports import ChallengeStore
 
 PAUSE_S: Final = 5.0
 """How long the champion answers everybody after the challenger failed, so that a hanging one delays few answers."""
-T = TypeVar("T")
 
 
 class ChallengerMetrics(WatchMetrics, ShadowMetrics, Protocol):
@@ -33,10 +32,12 @@ class ChallengerMetrics(WatchMetrics, ShadowMetrics, Protocol):
 
 
 class PausingPipeline:
-    """A `RiskPipeline` that gives up early, and rests after a failure.
+    """A `RiskPipeline` that gives up early, rests after a failure, and lets no other version than the challenge's answer:
+    replicas follow the alias one after the other.
 
     Args:
         pipeline: Feature fetcher and challenger.
+        version: The version of the challenge; None without one.
         timeout_s: Longest wait for the scores of a batch, in seconds.
         pause_s: How long it rests, in seconds.
         seconds: A clock that never goes back.
@@ -46,11 +47,13 @@ class PausingPipeline:
         self,
         pipeline: RiskPipeline,
         *,
+        version: Callable[[], ModelVersion | None],
         timeout_s: float,
         pause_s: float = PAUSE_S,
         seconds: Callable[[], float] = monotonic,
     ) -> None:
         self._pipeline = pipeline
+        self._version = version
         self._limit = TimeLimit(timeout_s)
         self._pause_s = pause_s
         self._seconds = seconds
@@ -61,18 +64,22 @@ class PausingPipeline:
         return self._seconds() < self._rests_until
 
     async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents:
-        """Scores within the time; raises `NoAnswerInTimeError`, or what the hops raise."""
-        return await self._resting(self._pipeline.score(request, with_reasons=with_reasons))
-
-    async def served(self) -> ServedModel:
-        return await self._resting(self._pipeline.served())
-
-    async def _resting(self, call: Coroutine[Any, Any, T]) -> T:
+        """Scores within the time, of the challenge's version; raises `NoAnswerInTimeError`, or what the hops raise."""
         try:
-            return await self._limit.run(call, Waiting("ray serve"))
+            return await self._limit.run(self._scored(request, with_reasons), Waiting("ray serve"))
         except Exception:
             self._rests_until = self._seconds() + self._pause_s
             raise
+
+    async def served(self) -> ServedModel:
+        """What the challenger serves."""
+        return await self._pipeline.served()
+
+    async def _scored(self, request: FetchRequest, with_reasons: Sequence[bool]) -> ScoredStudents:
+        scored = await self._pipeline.score(request, with_reasons=with_reasons)
+        if scored.model_version != self._version():
+            raise _not_served()
+        return scored
 
 
 class ChallengerInUse:
@@ -149,9 +156,13 @@ class ChallengerInUse:
     async def _version(self) -> ModelVersion:
         ready: Challenge | None = self._watch.ready
         if ready is None:
-            msg = "The challenger does not serve the version that challenges: the champion answers."
-            raise DependencyDownError(msg, dependency="ray serve")
+            raise _not_served()
         return ready.version
+
+
+def _not_served() -> DependencyDownError:
+    msg = "The challenger does not serve the version that challenges: the champion answers."
+    return DependencyDownError(msg, dependency="ray serve")
 
 
 @dataclass(frozen=True)
@@ -188,11 +199,15 @@ def challenger_in_use(
     )
     return ChallengerInUse(
         watch=watch,
-        pipeline=PausingPipeline(pipeline, timeout_s=limits.timeout_s),
+        pipeline=PausingPipeline(pipeline, version=lambda: _version_of(watch.challenge), timeout_s=limits.timeout_s),
         shadow=shadow,
         parts=parts,
         metrics=metrics,
     )
+
+
+def _version_of(challenge: Challenge | None) -> ModelVersion | None:
+    return None if challenge is None else challenge.version
 
 
 def keep_watching(watch: ChallengeWatch) -> asyncio.Task[None]:

@@ -67,7 +67,9 @@ class ChallengedServing(LocalServing):
             metrics=self.counted,
             times=WatchTimes(setting_timeout_s=0.1, start_timeout_s=0.1, served_timeout_s=0.1),
         )
-        self.pausing = PausingPipeline(self.beside, timeout_s=timeout_s, seconds=lambda: self.seconds)
+        self.pausing = PausingPipeline(
+            self.beside, version=lambda: CHALLENGE.version, timeout_s=timeout_s, seconds=lambda: self.seconds
+        )
         self._limits = limits
         self.scoring.challenge(self._made)
 

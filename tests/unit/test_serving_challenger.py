@@ -125,6 +125,15 @@ def test_a_challenger_that_fails_or_is_late_is_answered_for_and_rests(break_it, 
     assert by_version(asked(serving)) == {"2": set(STUDENTS)}
 
 
+def test_a_replica_that_still_serves_another_version_answers_nobody() -> None:
+    serving = ChallengedServing(challenge(split=1.0))
+    asyncio.run(serving.look())
+    asyncio.run(serving.beside.slot.aim("1"))
+    answers = asyncio.run(serving.scoring.predict_many(questions()))
+    assert {answer.role for answer in answers if isinstance(answer, Prediction)} == {"champion"}
+    assert serving.counted.fallbacks == {"failed": len(STUDENTS)}
+
+
 def test_a_slow_challenger_delays_nobody_of_the_champions_arm() -> None:
     serving = ChallengedServing(HALF, timeout_s=5.0)
     serving.beside.delay_s = 5.0
