@@ -1,5 +1,8 @@
-"""Shadow, split, promotion and rollback under load on a real Serve graph, with challengers that go wrong: no request fails."""
+"""Shadow, split, promotion and rollback under load on a real Serve graph in its fast mode, as `make up` runs it, with
+challengers that go wrong: no request fails.
+"""
 
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -8,6 +11,8 @@ import pytest
 
 from edupulse_ml.core.challenge import Challenge
 from edupulse_ml.core.ids import ModelVersion, StudentId
+from jobs.stack.haproxy import choose_ports, mode_environment, place_environment
+from jobs.stack.paths import StackPaths
 from tests.fakes.load import Load
 from tests.fakes.loaded_serving import (
     EATS,
@@ -36,9 +41,13 @@ def quick(served: ServeCluster) -> None:
 
 
 @pytest.fixture(scope="module")
-def served() -> Iterator[ServeCluster]:
-    metrics_s = "RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S"
-    with serve_cluster(head_cpus=2, environment={metrics_s: "0.5"}, change=quick) as running:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServeCluster]:
+    environment = {"RAY_SERVE_REPLICA_AUTOSCALING_METRIC_PUSH_INTERVAL_S": "0.5"}
+    if sys.platform.startswith("linux"):  # Ray brings an HAProxy for Linux only
+        paths = StackPaths.of(tmp_path_factory.mktemp("h"))
+        paths.haproxy.mkdir(mode=0o700, parents=True)
+        environment |= mode_environment({}, fast=True) | place_environment(paths, choose_ports(paths, taken={}))
+    with serve_cluster(head_cpus=2, environment=environment, change=quick) as running:
         set_pace(running.home, 0.002)
         yield running
 
