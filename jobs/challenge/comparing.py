@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.challenge import drawn
 from edupulse_ml.core.errors import InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import ModelVersion, StudentKey
 from edupulse_ml.core.outcomes import Outcomes, Task, task_labels
@@ -98,23 +97,14 @@ def arm_rows(
     """
     ordered = sorted(answers, key=lambda answer: (answer.feature_week, answer.student_key))
     set_at = [setting.set_at for setting in settings]
-    share = np.array(
-        [settings[max(0, bisect_right(set_at, answer.answered_at) - 1)].challenge.split for answer in ordered],
-        dtype=np.float64,
-    )
-    challenge_id = settings[0].challenge.challenge_id
-    theirs = np.array(
-        [
-            drawn(challenge_id, "split", answer.student_id, share=float(part))
-            for answer, part in zip(ordered, share, strict=True)
-        ],
-        dtype=np.bool_,
-    )
+    then = [settings[max(0, bisect_right(set_at, answer.answered_at) - 1)].challenge for answer in ordered]
+    pairs = list(zip(then, ordered, strict=True))
+    theirs = np.array([challenge.answers(answer.student_id) for challenge, answer in pairs], dtype=np.bool_)
     total = np.array([answer.answers for answer in ordered], dtype=np.int64)
     by_challenger = np.array([answer.by_challenger for answer in ordered], dtype=np.int64)
     return ArmRows(
         in_challenger=theirs,
-        share=share,
+        share=np.array([challenge.split for challenge in then], dtype=np.float64),
         score=np.array([answer.scores[0] for answer in ordered], dtype=np.float64),
         label=_labels(known, [(answer.student_key, answer.feature_week) for answer in ordered], task=task),
         answers=total,

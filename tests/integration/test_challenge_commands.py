@@ -9,6 +9,7 @@ from uuid import UUID
 
 import pytest
 
+from deployments.components import RegistryModels
 from edupulse_ml.core.challenge import Challenge, ShadowPrediction
 from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import ModelVersion, PredictionId
@@ -59,7 +60,8 @@ class Places:
             {"schools": SCHOOLS, "students": [*STUDENTS, *({"student_id": student(n)} for n in range(N_STUDENTS))]}
         )
         self.world.load({"enrollments": [enrollment(number) for number in range(N_STUDENTS)]})
-        uri = f"sqlite:///{folder}/mlflow.db"
+        self.folder = folder
+        self.uri = uri = f"sqlite:///{folder}/mlflow.db"
         self.registry = ModelRegistry(uri, name=model_name(self.world.district), cache_dir=folder / "cache")
         make_artifact().save(folder / "artifact")
         for _ in range(2):
@@ -111,6 +113,22 @@ def test_a_challenge_is_set_weighed_and_ended(places: Places) -> None:
         "bob challenge set",
         "bob challenge ended",
     ]
+
+
+def test_serving_loads_what_the_alias_names(places: Places) -> None:
+    models = RegistryModels(
+        tracking_uri=places.uri,
+        district=places.world.district,
+        cache_dir=places.folder / "served",
+        device="cpu",
+        threads=1,
+    )
+    with pytest.raises(NotFoundError, match="edupulse challenger set"):
+        models.fetch("challenger")
+    places.begin()
+    assert models.fetch("challenger").version == "2"
+    assert models.load(models.fetch("challenger")).contract == make_artifact().contract
+    assert models.fetch("champion").version == "1"
 
 
 def test_what_makes_no_sense_is_refused_and_moves_nothing(places: Places) -> None:
