@@ -2,6 +2,7 @@
 challengers that go wrong: no request fails.
 """
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,6 +19,7 @@ from tests.fakes.loaded_serving import (
     EATS,
     RAISES,
     SLEEPS,
+    STUDENT_IDS,
     set_challenge,
     set_pace,
     stored_ids,
@@ -171,3 +173,21 @@ def test_6_the_end_of_the_challenge_ends_its_process(served: ServeCluster) -> No
         wait_for(lambda: len(load.replies) >= before + 40)
     assert load.statuses().keys() == {200}
     assert set().union(*versions(load, since=before).values()) == {"1"}
+
+
+def test_7_the_metrics_tell_what_happened_without_naming_anybody(served: ServeCluster) -> None:
+    expected = {
+        'edupulse_arm_answers_total{.*arm="challenger"',
+        'edupulse_arm_answers_total{.*arm="champion"',
+        'edupulse_challenger_fallbacks_total{.*reason="paused"',
+        'edupulse_shadows_total{.*outcome="scored"',
+        'edupulse_shadows_total{.*outcome="failed"',
+    }
+    pages: list[str] = []
+
+    def told() -> bool:
+        pages.append(served.client.get("/metrics").text)
+        return all(re.search(line, pages[-1]) for line in expected)
+
+    wait_for(told, what="the metrics of the challenge")
+    assert not any(student in pages[-1] for student in STUDENT_IDS)
