@@ -1,6 +1,6 @@
 """A challenge from its beginning to its report, against a real PostgreSQL and a real MLflow."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +12,7 @@ import pytest
 from deployments.components import RegistryModels
 from edupulse_ml.core.challenge import Challenge, ShadowPrediction
 from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
-from edupulse_ml.core.ids import ModelVersion, PredictionId
+from edupulse_ml.core.ids import DistrictId, ModelVersion, PredictionId
 from edupulse_ml.registry.models import ModelRegistry, model_name
 from edupulse_ml.registry.tracking import tracked_run
 from edupulse_ml.storage.challenges import PostgresChallengeStore
@@ -50,24 +50,43 @@ def enrollment(number: int) -> dict[str, object]:
     }
 
 
-class Places:
-    """A registry with two versions of which 1 is the champion, and a database with students."""
+@dataclass(frozen=True)
+class Models:
+    """A registry with two versions."""
 
-    def __init__(self, urls, folder: Path) -> None:
+    uri: str
+    folder: Path
+    registry: ModelRegistry
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
+    folder = tmp_path_factory.mktemp("models")
+    uri = f"sqlite:///{folder}/mlflow.db"
+    registry = ModelRegistry(uri, name=model_name(DistrictId("demo")), cache_dir=folder / "cache")
+    make_artifact().save(folder / "artifact")
+    for _ in range(2):
+        with tracked_run(
+            uri, experiment="e", run_name="r", artifact_root=folder / "runs", clock=FixedClock(BEGUN)
+        ) as run:
+            registry.register(folder / "artifact", run, tags={})
+    return Models(uri, folder, registry)
+
+
+class Places:
+    """Version 1 is the champion and nobody challenges it, in a database with students."""
+
+    def __init__(self, urls, models: Models) -> None:
         self.clock = FixedClock(BEGUN)
         self.world = World(urls)
-        self.world.load(
-            {"schools": SCHOOLS, "students": [*STUDENTS, *({"student_id": student(n)} for n in range(N_STUDENTS))]}
-        )
+        students = [*STUDENTS, *({"student_id": student(number)} for number in range(N_STUDENTS))]
+        self.world.load({"schools": SCHOOLS, "students": students})
         self.world.load({"enrollments": [enrollment(number) for number in range(N_STUDENTS)]})
-        self.folder = folder
-        self.uri = uri = f"sqlite:///{folder}/mlflow.db"
-        self.registry = ModelRegistry(uri, name=model_name(self.world.district), cache_dir=folder / "cache")
-        make_artifact().save(folder / "artifact")
-        for _ in range(2):
-            with tracked_run(uri, experiment="e", run_name="r", artifact_root=folder / "runs", clock=self.clock) as run:
-                self.registry.register(folder / "artifact", run, tags={})
+        self.models = models
+        self.registry = models.registry
         self.registry.set_champion(ModelVersion("1"))
+        if self.registry.alias("challenger") is not None:
+            self.registry.set_alias("challenger", None)
 
     def run(self, work) -> Any:
         async def inside(database: Database):
@@ -93,8 +112,8 @@ class Places:
 
 
 @pytest.fixture
-def places(database_urls, tmp_path: Path) -> Places:
-    return Places(database_urls, tmp_path)
+def places(database_urls, models: Models) -> Places:
+    return Places(database_urls, models)
 
 
 def test_a_challenge_is_set_weighed_and_ended(places: Places) -> None:
@@ -106,6 +125,13 @@ def test_a_challenge_is_set_weighed_and_ended(places: Places) -> None:
     assert places.run(lambda found: PostgresChallengeStore(found.database).current()) == weighed
     places.run(lambda found: end_challenge(found, by="bob"))
     assert places.run(lambda found: PostgresChallengeStore(found.database).current()) is None
+    settings = places.run(lambda found: PostgresChallengeStore(found.database).settings_of(begun.challenge_id))
+    assert [(setting.challenge.split, setting.is_over) for setting in settings] == [
+        (0.0, False),
+        (0.1, False),
+        (0.0, True),
+    ]
+    assert settings[0].set_at < settings[1].set_at < settings[2].set_at
     assert places.registry.alias("challenger") is None
     assert places.registry.champion() == "1"
     assert places.world.values("SELECT actor || ' ' || action || ' ' || outcome FROM audit_log ORDER BY at") == [
@@ -117,9 +143,9 @@ def test_a_challenge_is_set_weighed_and_ended(places: Places) -> None:
 
 def test_serving_loads_what_the_alias_names(places: Places) -> None:
     models = RegistryModels(
-        tracking_uri=places.uri,
+        tracking_uri=places.models.uri,
         district=places.world.district,
-        cache_dir=places.folder / "served",
+        cache_dir=places.models.folder / "served",
         device="cpu",
         threads=1,
     )
@@ -250,11 +276,3 @@ def test_an_insert_of_the_release_before_is_the_champions(places: Places) -> Non
 async def _ensure_month(database: Database) -> None:
     async with database.connection() as connection:
         await connection.execute("SELECT ensure_partitions('predictions', '2025-03-01', '2025-03-01')")
-
-
-def test_the_sequence_of_settings_can_be_read(places: Places) -> None:
-    challenge = places.begin(split=0.1)
-    places.run(lambda found: weigh_challenge(found, Weights(split=0.3), by="ada"))
-    settings = places.run(lambda found: PostgresChallengeStore(found.database).settings_of(challenge.challenge_id))
-    assert [setting.challenge.split for setting in settings] == [0.1, 0.3]
-    assert settings[0].set_at < settings[1].set_at
