@@ -16,10 +16,13 @@ from deployments.settings import AppArgs, Device, ServingConfig, complete, token
 from deployments.training_runs import RunStore
 from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
+from edupulse_ml.core.challenge import CHALLENGER
 from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
 from edupulse_ml.core.ports import (
     AnswerCache,
+    ChallengeStore,
     FeatureStore,
     FeedbackStore,
     PastRecords,
@@ -41,6 +44,7 @@ class Stores:
     reader: RecordReader
     features: FeatureStore
     predictions: PredictionStore
+    challenges: ChallengeStore
     cache: AnswerCache
     training: RunStore
     past: PastRecords
@@ -94,6 +98,7 @@ class StandardComponents:
 
     async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
         from edupulse_ml.cache.answers import RedisAnswerCache
+        from edupulse_ml.storage.challenges import PostgresChallengeStore
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
         from edupulse_ml.storage.feedback import FeedbackRepository
@@ -122,6 +127,7 @@ class StandardComponents:
             reader=PostgresRecordReader(database),
             features=PostgresFeatureStore(database),
             predictions=PostgresPredictionStore(database),
+            challenges=PostgresChallengeStore(database),
             cache=cache,
             training=TrainingJobRepository(database, clock=clock),
             past=PastRecordReader(database),
@@ -175,16 +181,23 @@ class RegistryModels:
     threads: int
 
     def fetch(self, wanted: str) -> ModelFiles:
-        """The files of a version or of the champion.
+        """The files of a version, of the champion or of the challenger.
 
         Raises:
-            NotFoundError: there is no such version, or no champion yet.
+            NotFoundError: there is no such version, or no champion or challenger.
             DependencyDownError: the registry does not answer.
         """
         from edupulse_ml.registry.models import ModelRegistry, model_name
 
         registry = ModelRegistry(self.tracking_uri, name=model_name(self.district), cache_dir=self.cache_dir)
-        found = registry.fetch(None if wanted == CHAMPION else ModelVersion(wanted))
+        version = ModelVersion(wanted)
+        if wanted == CHALLENGER:
+            challenger = registry.alias(CHALLENGER)
+            if challenger is None:
+                msg = "This district has no challenger: name one with `edupulse challenger set VERSION`."
+                raise NotFoundError(msg)
+            version = challenger
+        found = registry.fetch(None if wanted == CHAMPION else version)
         return ModelFiles(found.version, found.path)
 
     def load(self, files: ModelFiles) -> LoadedModel:

@@ -56,6 +56,21 @@ class AppArgs(BaseModel):
     training_cpus: float = Field(
         default=0, ge=0, description="CPUs that Ray reserves for a training run's process; 0: it runs on the head node."
     )
+    challenge_poll_s: float = Field(default=5.0, gt=0, description="Seconds between looks at the challenge's setting.")
+    challenger_timeout_s: float = Field(
+        default=1.0, gt=0, description="Seconds that its arm waits for the challenger; then the champion answers."
+    )
+    challenger_hang_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds after which a forward that has not ended costs the challenger its replica.",
+    )
+    challenger_memory_mib: int | None = Field(
+        default=1024, ge=64, description="Private memory that the challenger may add to its process, in MiB; null: any."
+    )
+    shadow_waiting: int = Field(
+        default=1024, ge=1, description="Students that may wait for the challenger; more are dropped."
+    )
 
 
 @dataclass(frozen=True)

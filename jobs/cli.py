@@ -54,6 +54,8 @@ COMMANDS: Final = (
     Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),
     Command("replay", "jobs.replay", "replay", "Compute stored predictions again and compare.", _MODEL),
     Command("feedback-report", "jobs.feedback_report", "feedback_report", "Report opinions on flags.", _MODEL),
+    Command("challenger", "jobs.challenger", "app", "Let a version challenge the champion, live.", _MODEL),
+    Command("compare", "jobs.compare", "compare", "Compare champion and challenger as they served.", _MODEL),
     Command("score", "jobs.score", "score", "Score students and store the predictions.", _MODEL),
     Command("monitor", "jobs.monitor", "monitor", "Watch features, scores and outcomes for drift.", _MODEL),
     Command("benchmark", "jobs.benchmark", "app", "Train and test on a public data set.", _MODEL),

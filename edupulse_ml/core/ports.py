@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edupulse_ml.core.challenge import Challenge, ShadowPrediction
 from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.feedback import Feedback, FeedbackStatus
 from edupulse_ml.core.ids import StudentId, StudentKey
@@ -128,6 +129,20 @@ class PredictionStore(Protocol):
     ) -> None:
         """One audit row for an event without an answer to store; durable when this returns. `student_id` None, or of
         a student whom the district does not have: the row names no student.
+        """
+        ...
+
+
+class ChallengeStore(Protocol):
+    """Knows which version challenges the champion, and keeps what it says unheard."""
+
+    async def current(self) -> Challenge | None:
+        """The challenge that is on, as it was last set; None without one."""
+        ...
+
+    async def save_shadows(self, shadows: Sequence[ShadowPrediction], *, challenge_id: str) -> None:
+        """Store what the challenger said beside answers; one statement, whatever their number. A pair that is stored
+        already stays as it is, and a student whom the district does not have is left out.
         """
         ...
 

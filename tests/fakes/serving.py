@@ -52,6 +52,7 @@ from tests.fakes.clocks import FixedClock
 from tests.fakes.feedback import FakeFeedbackStore
 from tests.fakes.stores import (
     FakeAnswerCache,
+    FakeChallengeStore,
     FakeFeatureStore,
     FakePastRecords,
     FakePredictionStore,
@@ -267,6 +268,7 @@ class FakeDistrict:
         self.features.put(self.keys[StudentId("NEW")], student_block(0.2, weeks=2), through_week=LAST_WEEK)
         self.features.put(self.keys[StudentId("EMPTY")], empty_block(1), through_week=LAST_WEEK)
         self.predictions = FakePredictionStore(known=frozenset(self.keys))
+        self.challenges = FakeChallengeStore(known=frozenset(self.keys))
         self.cache = FakeAnswerCache()
         self.past = FakePastRecords(student_block(0.3))
         self.clock = FixedClock(NOW)
@@ -290,7 +292,7 @@ class FakeDistrict:
         self.reader.switch.require_up()
 
     def take_postgresql_down(self) -> None:
-        for part in (self.reader, self.features, self.predictions, self.feedback):
+        for part in (self.reader, self.features, self.predictions, self.feedback, self.challenges):
             part.switch.down = True
 
 
@@ -394,17 +396,17 @@ class FakeComponents:
         async def close() -> None:
             self._note("closed")
 
-        runs = training.FakeRunStore(clock)
         return Stores(
-            district.reader,
-            district.features,
-            district.predictions,
-            district.cache,
-            runs,
-            district.past,
-            district.feedback,
-            district.ping,
-            close,
+            reader=district.reader,
+            features=district.features,
+            predictions=district.predictions,
+            challenges=district.challenges,
+            cache=district.cache,
+            training=training.FakeRunStore(clock),
+            past=district.past,
+            feedback=district.feedback,
+            ping=district.ping,
+            close=close,
         )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:

@@ -37,6 +37,8 @@ TENANT_TABLES = [
     "promotions",
     "monitoring_runs",
     "monitoring_figures",
+    "challenge_settings",
+    "shadow_predictions",
     "imports",
     "replaced_schools",
     "replaced_calendar",
@@ -117,6 +119,8 @@ def test_the_application_role_owns_nothing_and_cannot_bypass(world):
         "TRUNCATE audit_log",
         "UPDATE predictions SET risk_score = 0",
         "DELETE FROM predictions",
+        "UPDATE shadow_predictions SET risk_score = 0",
+        "UPDATE challenge_settings SET split = 1",
         "UPDATE districts SET timezone = 'UTC'",
     ],
 )

@@ -11,7 +11,7 @@ GRANT SELECT, INSERT, UPDATE ON feature_windows TO {app_role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON student_audit_attributes, student_features, feature_refresh_queue TO {app_role};
 GRANT SELECT, INSERT, UPDATE (superseded_at)
     ON enrollments, attendance_records, grades, transcript, discipline_incidents TO {app_role};
-GRANT SELECT, INSERT ON predictions, audit_log TO {app_role};
+GRANT SELECT, INSERT ON predictions, shadow_predictions, challenge_settings, audit_log TO {app_role};
 GRANT SELECT, INSERT, UPDATE (superseded_at) ON feedback TO {app_role};
 GRANT SELECT ON training_feedback TO {app_role};
 GRANT SELECT, INSERT, UPDATE (finished_at, summary) ON imports TO {app_role};
