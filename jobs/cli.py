@@ -57,6 +57,7 @@ COMMANDS: Final = (
     Command("challenger", "jobs.challenger", "app", "Let a version challenge the champion, live.", _MODEL),
     Command("compare", "jobs.compare", "compare", "Compare champion and challenger as they served.", _MODEL),
     Command("score", "jobs.score", "score", "Score students and store the predictions.", _MODEL),
+    Command("monthly", "jobs.monthly", "monthly", "Retrain, judge, score and report, once a month.", _MODEL),
     Command("monitor", "jobs.monitor", "monitor", "Watch features, scores and outcomes for drift.", _MODEL),
     Command("benchmark", "jobs.benchmark", "app", "Train and test on a public data set.", _MODEL),
 )

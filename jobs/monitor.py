@@ -23,7 +23,7 @@ from edupulse_ml.monitoring.watch_policy import WatchPolicy, load_watch_policy
 from edupulse_ml.storage.monitoring import KeptFigure, KeptRun, MonitoringRepository
 from jobs.progress import progress_bars
 from jobs.watching.cohorts import ReadCohorts, Scorer, TrainingWeeks, read_cohorts
-from jobs.watching.served import read_served, score_cohort, score_tasks
+from jobs.watching.served import read_scores, read_served, score_tasks
 from jobs.watching.showing import show_watch, write_pages
 from jobs.wiring import JobContext, open_context
 
@@ -104,9 +104,7 @@ async def monitor_model(context: JobContext, request: WatchRequest, *, console: 
         looking = _Looking(context, model, fetched.version, as_of, day, policy_version, policy)
         report, outcomes = await looking.report(last_closed_week(as_of, zone), console)
         await runs.keep(_kept(report))
-        page = write_pages(
-            report, None if outcomes is None else outcomes.report, context.paths.home / "reports" / "monitoring"
-        )
+        page = write_pages(report, None if outcomes is None else outcomes.report, context.paths.reports / "monitoring")
     return Watched(report, page)
 
 
@@ -171,15 +169,15 @@ class _Looking:
         self, cohorts: ReadCohorts, training: TrainingWeeks, *, through_week: int, at_promotion: dict[str, float]
     ) -> tuple[tuple[WatchedFigure, ...], JudgedOutcomes | None]:
         context, tasks, limits = self.context, score_tasks(self.model.task), self.policy
-        versions = {self.version, *await MonitoringRepository(context.database).champions()}
-        found, served, students = await read_served(
+        served, students = await read_served(
             context,
             task=self.model.task,
             through_week=through_week,
             days=limits.outcomes.days,
-            versions=versions,
+            version=self.version,
             as_of=self.as_of,
         )
+        said = await read_scores(context, version=self.version, week_numbers=cohorts.week_numbers, as_of=self.as_of)
         names = [task.name for task in tasks]
         features = await asyncio.to_thread(
             feature_drift,
@@ -188,9 +186,7 @@ class _Looking:
             reference_days=training.last - training.first,
             policy=limits.drift,
         )
-        scores = score_drift(
-            cohorts.reference_scores, score_cohort(found, cohorts.week_numbers), tasks=names, policy=limits.drift
-        )
+        scores = score_drift(cohorts.reference_scores, said, tasks=names, policy=limits.drift)
         outcomes = await asyncio.to_thread(
             judge_served,
             monthly(served),

@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -29,6 +29,7 @@ from jobs.experiment import Experiment, History, default_tasks, judge, latest_te
 from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
+from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
 from jobs.promotion.deciding import (
     PromotionPlaces,
@@ -54,6 +55,7 @@ class TrainingRequest:
     """What a training run is asked for. `test_year` None: the latest settled school year. `by_person`: split by person
     only. `workers` None: train in this process. `strategy` is one of `training.strategies.STRATEGIES`, `seeds` are the
     networks of an ensemble. `job_id` is a run that was taken up from the queue; None: it begins with this call.
+    The version is registered with `tags`, beside those that say what it was trained on.
     """
 
     training: TrainingOptions
@@ -67,6 +69,7 @@ class TrainingRequest:
     job_id: UUID | None = None
     record: RunRecord = SILENT
     ignored: IgnoredBlockers = NOTHING_IGNORED
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def train(  # noqa: PLR0913 - one argument per option of the command
@@ -102,9 +105,13 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         list[str] | None, typer.Option(help="Train although `edupulse check-data` finds this; may be repeated.")
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
+    check: CheckOption = False,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
+    if check:
+        check_before(settings, console, *training_checks(ray=worker_bounds(workers) != 0))
+        return
     training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
     ray_workers = None
     if (num_workers := worker_bounds(workers)) != 0:
@@ -235,7 +242,7 @@ def _fit_and_register(
             name=f"train {started:%Y-%m-%d %H:%M}",
             fitted=fitted,
             options=options,
-            tags=tags,
+            tags={**tags, **request.tags},
             reports=reports,
         )
     console.print(f"Registered as version {version}.")

@@ -54,18 +54,17 @@ def page_html(report: WatchReport) -> str:
 
 
 def drift_png(report: WatchReport) -> bytes | None:
-    """The features with the highest stability index; None where nothing is told."""
+    """The features with the highest stability index among those that are judged; None where there are none."""
     told = sorted(
-        (figure for figure in report.of("psi") if figure.value is not None), key=lambda figure: figure.value or 0.0
+        (figure for figure in report.of("psi") if figure.value is not None and figure.limit is not None),
+        key=lambda figure: figure.value or 0.0,
     )[-_SHOWN_FEATURES:]
     if not told:
         return None
     picture, axes = blank("Stability index (PSI)", "")
     colours = ["#c8562b" if figure.is_alert else "#1b4f9c" for figure in told]
     axes.barh([figure.subject for figure in told], [figure.value or 0.0 for figure in told], color=colours)
-    limit = told[-1].limit
-    if limit is not None:
-        axes.axvline(limit, color="#888888", linestyle=":", label="Limit")
+    axes.axvline(told[-1].limit or 0.0, color="#888888", linestyle=":", label="Limit")
     return as_png(picture, axes)
 
 

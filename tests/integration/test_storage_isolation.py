@@ -39,6 +39,8 @@ TENANT_TABLES = [
     "monitoring_figures",
     "challenge_settings",
     "shadow_predictions",
+    "monthly_runs",
+    "monthly_steps",
     "imports",
     "replaced_schools",
     "replaced_calendar",

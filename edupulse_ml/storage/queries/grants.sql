@@ -17,6 +17,8 @@ GRANT SELECT ON training_feedback TO {app_role};
 GRANT SELECT, INSERT, UPDATE (finished_at, summary) ON imports TO {app_role};
 GRANT SELECT, INSERT ON replaced_schools, replaced_calendar, replaced_birth_dates TO {app_role};
 GRANT SELECT, INSERT, UPDATE (moved_at) ON promotions TO {app_role};
+GRANT SELECT, INSERT, UPDATE ON monthly_runs, monthly_steps TO {app_role};
+GRANT SELECT ON schema_migrations TO {app_role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON monitoring_runs, monitoring_figures TO {app_role};
 
 -- name: close_chunks
