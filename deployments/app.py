@@ -5,7 +5,7 @@ from ray.serve import Application
 from deployments.components import Components, StandardComponents
 from deployments.feature_fetcher import FeatureFetcher
 from deployments.gateway import Gateway
-from deployments.risk_model import RiskModel
+from deployments.risk_model import ChallengerModel, RiskModel
 from deployments.settings import AppArgs
 
 
@@ -15,7 +15,8 @@ def build(args: AppArgs) -> Application:
 
 
 def bind_graph(args: AppArgs, components: Components) -> Application:
-    """Gateway over feature fetcher and risk model, made of `components`."""
+    """Gateway over feature fetcher, risk model and the model that challenges it, made of `components`."""
     fetcher = FeatureFetcher.bind(args, components)
     model = RiskModel.bind(args, components)
-    return Gateway.bind(args, components, fetcher=fetcher, model=model)
+    challenger = ChallengerModel.bind(args, components)
+    return Gateway.bind(args, components, fetcher=fetcher, model=model, challenger=challenger)

@@ -35,9 +35,12 @@ def distinct_questions(asked: Sequence[Asked]) -> list[Asked]:
     return list(merged.values())
 
 
-def answer_slot(item: Asked, version: ModelVersion) -> CacheSlot:
-    """Where the answer of one model version is cached."""
-    return CacheSlot(item.question.student_id, f"answer:{version}:{item.local_day.isoformat()}")
+def answer_slot(item: Asked, version: ModelVersion, challenge_id: str | None = None) -> CacheSlot:
+    """Where the answer of one model version is cached. While a challenge splits the students, its answers are kept apart:
+    none from before it, or from another one, is taken for one of its own.
+    """
+    split = f":{challenge_id}" if challenge_id is not None else ""
+    return CacheSlot(item.question.student_id, f"answer:{version}:{item.local_day.isoformat()}{split}")
 
 
 def usable_answer(item: Asked, read: CacheRead) -> Prediction | None:

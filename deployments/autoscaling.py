@@ -92,7 +92,7 @@ class SteadyScaling:
 
     def _wanted(self, target: int, *, need: float, peak: float) -> int:
         up = math.ceil(need - self._band)
-        down = math.ceil(peak + self._band)
+        down = math.ceil(peak + self._band) if peak > 0 else 0  # where the bounds allow for none
         return up if up > target else min(down, target)
 
 

@@ -7,12 +7,18 @@ import numpy as np
 
 from deployments.messages import Answer, FetchRequest, ModelScores, ScoredStudents, UnknownStudent
 from edupulse_ml.core.ids import PredictionId
-from edupulse_ml.core.predictions import CATEGORIES, AttentionWeek, InsufficientData, Prediction
+from edupulse_ml.core.predictions import CATEGORIES, AttentionWeek, InsufficientData, ModelRole, Prediction
 from edupulse_ml.core.weeks import day_from_number
 
 
 def batch_answers(
-    request: FetchRequest, scored: ScoredStudents, *, new_id: Callable[[], PredictionId], created_at: datetime
+    request: FetchRequest,
+    scored: ScoredStudents,
+    *,
+    new_id: Callable[[], PredictionId],
+    created_at: datetime,
+    role: ModelRole = "champion",
+    challenge_id: str | None = None,
 ) -> Iterator[Answer]:
     """One answer per student of `request`, in its order."""
     scores = scored.scores
@@ -43,6 +49,8 @@ def batch_answers(
             reasons=explanation.reasons if explanation else None,
             protective_factors=explanation.protective_factors if explanation else None,
             attention_weeks=attention[row],
+            role=role,
+            challenge_id=challenge_id,
         )
 
 

@@ -5,33 +5,53 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import ray
 
+from deployments.job_server import JobServer, RayJobServer
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
+from deployments.monitoring_metrics import LatestRun, no_run
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
+from deployments.training_runs import RunStore
 from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings
+from edupulse_ml.core.challenge import CHALLENGER
 from edupulse_ml.core.clock import Clock, SystemClock
+from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
-from edupulse_ml.core.ports import AnswerCache, FeatureStore, PastRecords, PredictionStore, RecordReader
+from edupulse_ml.core.ports import (
+    AnswerCache,
+    ChallengeStore,
+    FeatureStore,
+    FeedbackStore,
+    PastRecords,
+    PredictionStore,
+    RecordReader,
+)
 from edupulse_ml.telemetry.logs import configure_logs
+
+if TYPE_CHECKING:
+    from edupulse_ml.registry.models import ModelRegistry
 
 
 @dataclass(frozen=True)
 class Stores:
     """Open stores of one replica. `ping` returns if PostgreSQL answers and raises `DependencyDownError` if not;
-    `close` ends all connections.
+    `close` ends all connections; `latest_monitoring` reads the monitoring run made last.
     """
 
     reader: RecordReader
     features: FeatureStore
     predictions: PredictionStore
+    challenges: ChallengeStore
     cache: AnswerCache
+    training: RunStore
     past: PastRecords
+    feedback: FeedbackStore
     ping: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
+    latest_monitoring: LatestRun = no_run
 
 
 class Components(Protocol):
@@ -53,6 +73,12 @@ class Components(Protocol):
 
     def model_source(self, config: ServingConfig) -> ModelSource: ...
 
+    def job_server(self, config: ServingConfig) -> JobServer: ...
+
+    def registry(self, config: ServingConfig) -> "ModelRegistry":
+        """Opens the registry, which takes seconds."""
+        ...
+
     def clock(self) -> Clock: ...
 
 
@@ -72,11 +98,15 @@ class StandardComponents:
 
     async def open_stores(self, config: ServingConfig, clock: Clock) -> Stores:
         from edupulse_ml.cache.answers import RedisAnswerCache
+        from edupulse_ml.storage.challenges import PostgresChallengeStore
         from edupulse_ml.storage.connection import Database
         from edupulse_ml.storage.features import PostgresFeatureStore
+        from edupulse_ml.storage.feedback import FeedbackRepository
+        from edupulse_ml.storage.monitoring import MonitoringRepository
         from edupulse_ml.storage.past_records import PastRecordReader
         from edupulse_ml.storage.predictions import PostgresPredictionStore
         from edupulse_ml.storage.records import PostgresRecordReader
+        from edupulse_ml.storage.training_jobs import TrainingJobRepository
 
         district_id = DistrictId(config.district)
         database = Database(
@@ -97,10 +127,14 @@ class StandardComponents:
             reader=PostgresRecordReader(database),
             features=PostgresFeatureStore(database),
             predictions=PostgresPredictionStore(database),
+            challenges=PostgresChallengeStore(database),
             cache=cache,
+            training=TrainingJobRepository(database, clock=clock),
             past=PastRecordReader(database),
+            feedback=FeedbackRepository(database, clock=clock),
             ping=database.ping,
             close=close,
+            latest_monitoring=MonitoringRepository(database).latest,
         )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
@@ -116,6 +150,18 @@ class StandardComponents:
             cache_dir=config.home / "models",
             device=config.args.inference_device,
             threads=config.args.inference_threads,
+        )
+
+    def job_server(self, config: ServingConfig) -> JobServer:
+        return RayJobServer(config.args.job_server, timeout_s=config.args.answer_timeout_s)
+
+    def registry(self, config: ServingConfig) -> "ModelRegistry":
+        from edupulse_ml.registry.models import ModelRegistry, model_name
+
+        return ModelRegistry(
+            config.mlflow_tracking_uri,
+            name=model_name(DistrictId(config.district)),
+            cache_dir=config.home / "models",
         )
 
     def clock(self) -> Clock:
@@ -135,16 +181,23 @@ class RegistryModels:
     threads: int
 
     def fetch(self, wanted: str) -> ModelFiles:
-        """The files of a version or of the champion.
+        """The files of a version, of the champion or of the challenger.
 
         Raises:
-            NotFoundError: there is no such version, or no champion yet.
+            NotFoundError: there is no such version, or no champion or challenger.
             DependencyDownError: the registry does not answer.
         """
         from edupulse_ml.registry.models import ModelRegistry, model_name
 
         registry = ModelRegistry(self.tracking_uri, name=model_name(self.district), cache_dir=self.cache_dir)
-        found = registry.fetch(None if wanted == CHAMPION else ModelVersion(wanted))
+        version = ModelVersion(wanted)
+        if wanted == CHALLENGER:
+            challenger = registry.alias(CHALLENGER)
+            if challenger is None:
+                msg = "This district has no challenger: name one with `edupulse challenger set VERSION`."
+                raise NotFoundError(msg)
+            version = challenger
+        found = registry.fetch(None if wanted == CHAMPION else version)
         return ModelFiles(found.version, found.path)
 
     def load(self, files: ModelFiles) -> LoadedModel:

@@ -7,17 +7,23 @@ from typing import Any
 from ray import serve
 from ray.serve.handle import DeploymentHandle
 
+from deployments.challenge_watch import ChallengeWatch, WatchTimes
+from deployments.challenging import ChallengerLimits, challenger_in_use, keep_watching
 from deployments.coalescer import BatchLimits
 from deployments.components import Components
+from deployments.feedback import FeedbackService
 from deployments.ingress.api import Api, create_api
 from deployments.ingress.services import Services
-from deployments.metrics import ClusterMetrics, GatewayMetrics, node_agents
+from deployments.metrics import ChallengeMetrics, ClusterMetrics, GatewayMetrics, node_agents
 from deployments.moments import DistrictZone
+from deployments.monitoring_metrics import WithMonitoring
 from deployments.pipeline import HandlePipeline
 from deployments.readiness import ReplicaReadiness
+from deployments.registered_models import RegisteredModels
 from deployments.score_changes import ScoreChanges
 from deployments.scoring import ScoringOptions, ScoringService
-from deployments.settings import AppArgs
+from deployments.settings import AppArgs, training_placement
+from deployments.training_runs import TrainingRuns
 from edupulse_ml.core.ids import PredictionId
 
 
@@ -33,12 +39,23 @@ class Gateway:
         *,
         fetcher: DeploymentHandle[Any],
         model: DeploymentHandle[Any],
+        challenger: DeploymentHandle[Any],
     ) -> None:
         components.configure_logs()
         config = components.config(args)
         clock = components.clock()
         self._stores = stores = await components.open_stores(config, clock)
         pipeline = HandlePipeline(fetcher=fetcher, model=model)
+        beside = HandlePipeline(fetcher=fetcher, model=challenger)
+        metrics = ChallengeMetrics()
+        watch = ChallengeWatch(
+            setting=stores.challenges.current,
+            served=beside.served,
+            champion=pipeline.served,
+            metrics=metrics,
+            times=WatchTimes(setting_s=args.challenge_poll_s),
+        )
+        self._watching = keep_watching(watch)
         scoring = ScoringService(
             pipeline=pipeline,
             store=stores.predictions,
@@ -59,13 +76,27 @@ class Gateway:
                 answer_timeout_s=args.answer_timeout_s,
             ),
         )
+        scoring.challenge(
+            lambda parts: challenger_in_use(
+                watch, beside, store=stores.challenges, parts=parts, metrics=metrics, limits=ChallengerLimits.of(args)
+            )
+        )
         self._services = Services(
             scoring=scoring,
             changes=ScoreChanges(pipeline, stores.predictions, timeout_s=args.answer_timeout_s),
             readiness=ReplicaReadiness(
                 database=stores.ping, cache=stores.cache.ping, fetcher=pipeline.ping_fetcher, served=pipeline.served
             ),
-            metrics=ClusterMetrics(node_agents),
+            metrics=WithMonitoring(ClusterMetrics(node_agents), stores.latest_monitoring),
+            training=TrainingRuns(
+                runs=stores.training,
+                server=components.job_server(config),
+                clock=clock,
+                new_id=uuid.uuid4,
+                placement=training_placement(config),
+            ),
+            models=RegisteredModels(lambda: components.registry(config)),
+            feedback=FeedbackService(stores.feedback, answer_timeout_s=args.answer_timeout_s),
             token_sha256=components.token_sha256(args),
             version=version("edupulse"),
         )
@@ -74,5 +105,7 @@ class Gateway:
         return create_api(self._services)
 
     async def __del__(self) -> None:  # Serve awaits it when it stops the replica
+        if watching := self.__dict__.get("_watching"):
+            watching.cancel()
         if stores := self.__dict__.get("_stores"):
             await stores.close()

@@ -49,6 +49,40 @@ class GatewayMetrics:
         self._seconds.observe(seconds)
 
 
+class ChallengeMetrics:
+    """What a gateway counts of the version beside the champion."""
+
+    def __init__(self) -> None:
+        self._arms = metrics.Counter(
+            "edupulse_arm_answers", "Answers while students are split, by who gave them.", tag_keys=("arm",)
+        )  # pyright: ignore[reportArgumentType] - Ray means tuple[str, ...]
+        self._fallbacks = metrics.Counter(
+            "edupulse_challenger_fallbacks", "Answers of the challenger's arm by the champion.", tag_keys=("reason",)
+        )
+        self._shadows = metrics.Counter("edupulse_shadows", "Students in the shadow.", tag_keys=("outcome",))
+        self._weight = metrics.Gauge("edupulse_challenge_weight", "Share of students in use.", tag_keys=("kind",))
+        self._serving = metrics.Gauge("edupulse_challenger_ready", "1 while the challenging version is served.")
+        self._unreadable = metrics.Gauge("edupulse_challenge_unreadable", "1 while the setting cannot be read.")
+
+    def by_arm(self, answers: int, *, arm: str) -> None:
+        self._arms.inc(answers, tags={"arm": arm})
+
+    def fallback(self, answers: int, *, reason: str) -> None:
+        self._fallbacks.inc(answers, tags={"reason": reason})
+
+    def shadowed(self, students: int, *, outcome: str) -> None:
+        if students:
+            self._shadows.inc(students, tags={"outcome": outcome})
+
+    def challenge(self, *, shadow: float, split: float, serving: bool) -> None:
+        self._weight.set(shadow, tags={"kind": "shadow"})
+        self._weight.set(split, tags={"kind": "split"})
+        self._serving.set(float(serving))
+
+    def setting_unreadable(self, *, unreadable: bool) -> None:
+        self._unreadable.set(float(unreadable))
+
+
 class FetcherMetrics:
     """Where feature windows came from."""
 

@@ -1,31 +1,42 @@
-"""The risk model as a Serve deployment."""
+"""Models as Serve deployments: the one that answers, and the one beside it that wants to."""
 
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
+from typing import Final
 
 from ray import serve
 
 from deployments.change_messages import ChangeRefused, FetchedChange, ScoredChange
 from deployments.components import Components
 from deployments.in_hand import InHand
+from deployments.memory_limit import bound_memory
 from deployments.messages import MODEL_REGISTRY, FetchedWindows, HopFailure, ScoredStudents, ServedModel
 from deployments.metrics import ModelMetrics
-from deployments.model_slot import ModelSlot
+from deployments.model_slot import LiveModel, ModelSlot
 from deployments.model_watch import no_model
 from deployments.past_models import PastModels
 from deployments.settings import AppArgs
 from deployments.window_scoring import score_windows
 from edupulse_ml.core.contract import FeatureContract
-from edupulse_ml.core.errors import ContractMismatchError
+from edupulse_ml.core.errors import ContractMismatchError, EduPulseError
 from edupulse_ml.core.ids import ModelVersion
 
+CHALLENGE_OVER_AFTER_S: Final = 10.0
+"""Without a question for so long, nobody wants the challenger any more: gateways ask every second."""
 
-@serve.deployment(name="RiskModel")
-class RiskModel:
+
+class ChallengerUnfitError(EduPulseError):
+    """A forward of the challenger does not end, or its memory is used up."""
+
+    title = "Challenger unfit"
+
+
+class ModelReplica:
     """Scores many students per call; stays up, and says why, when it has no model.
 
-    `user_config` is `{"model": "champion"}` or names a version. The champion is looked up again every
+    `user_config` is `{"model": "champion"}`, names another alias, or a version. An alias is looked up again every
     `model_poll_s` seconds, so a promotion needs no deployment.
     """
 
@@ -45,6 +56,7 @@ class RiskModel:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._poll: asyncio.Task[None] | None = None
         self._in_hand = InHand()
+        self._forward_since: float | None = None
 
     async def reconfigure(self, user_config: object) -> None:
         """Serve the model that `user_config` names, if it can be served; never raises."""
@@ -64,9 +76,7 @@ class RiskModel:
         loop = asyncio.get_running_loop()
         try:
             with self._in_hand.hold(fetched.batch.n_examples):
-                return await loop.run_in_executor(
-                    self._executor, lambda: score_windows(live, fetched, with_reasons=with_reasons)
-                )
+                return await loop.run_in_executor(self._executor, lambda: self._forward(live, fetched, with_reasons))
         except ContractMismatchError as error:
             return HopFailure(str(error), None)
 
@@ -84,6 +94,13 @@ class RiskModel:
             return fetched
         return await self._past.explain(fetched, live=self._slot.live)
 
+    def _forward(self, live: LiveModel, fetched: FetchedWindows, with_reasons: Sequence[bool]) -> ScoredStudents:
+        self._forward_since = monotonic()
+        try:
+            return score_windows(live, fetched, with_reasons=with_reasons)
+        finally:
+            self._forward_since = None
+
     async def served(self) -> ServedModel:
         """What this replica serves."""
         return self._slot.served()
@@ -96,3 +113,55 @@ class RiskModel:
         while True:
             await asyncio.sleep(self._poll_s)
             await self._slot.refresh()
+
+
+@serve.deployment(name="RiskModel")
+class RiskModel(ModelReplica):
+    """The champion."""
+
+
+@serve.deployment(name="ChallengerModel")
+class ChallengerModel(ModelReplica):
+    """The challenger, in a process of its own, whose memory is bounded. Has no replica while nobody asks for one.
+
+    Whatever the model does, it is a value to the gateway: no exception crosses. A forward that does not end, or that
+    uses up the memory, makes the replica unhealthy, and Serve replaces it.
+    """
+
+    def __init__(self, args: AppArgs, components: Components) -> None:
+        super().__init__(args, components)
+        self._hang_s = args.challenger_hang_s
+        self._asked_at: float | None = None
+        self._starved = False
+        if args.challenger_memory_mib is not None:
+            bound_memory(args.challenger_memory_mib)
+
+    async def predict_many(
+        self, fetched: FetchedWindows | HopFailure, with_reasons: Sequence[bool]
+    ) -> ScoredStudents | HopFailure:
+        """As the champion does; a model that raises is a failed hop."""
+        try:
+            return await super().predict_many(fetched, with_reasons)
+        except Exception as error:  # noqa: BLE001 - the message of an unforeseen error may hold a student's data
+            self._starved |= isinstance(error, MemoryError)
+            return HopFailure(f"The challenger's model failed ({type(error).__name__}).", MODEL_REGISTRY)
+
+    async def served(self) -> ServedModel:
+        """What this replica serves; gateways ask for it again and again while there is a challenge."""
+        self._asked_at = monotonic()
+        return await super().served()
+
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Students in hand; at least one while a gateway has asked lately, so that a quiet hour keeps the replica."""
+        stats = await super().record_autoscaling_stats()
+        asked = self._asked_at is not None and monotonic() - self._asked_at < CHALLENGE_OVER_AFTER_S
+        return {name: max(students, float(asked)) for name, students in stats.items()}
+
+    def check_health(self) -> None:
+        """Serve asks; raises where a forward has not ended for `challenger_hang_s` seconds, or ran out of memory."""
+        since = self._forward_since
+        if since is not None and monotonic() - since > self._hang_s:
+            msg = f"A forward of the challenger has not ended for {self._hang_s:g} seconds: the replica is replaced."
+            raise ChallengerUnfitError(msg)
+        if self._starved:
+            raise ChallengerUnfitError("The challenger has used up its memory: the replica is replaced.")

@@ -1,70 +1,62 @@
-"""Scoring as the HTTP layer sees it: cache, one chained call for what is missing, store and audit, answers.
+"""Scoring as the HTTP layer sees it: whose turn a question is, the champion's or a challenger's, and the answers.
 
-Knows neither Ray nor a web framework: the hops, the store, the cache and the clock are passed in.
+Knows neither Ray nor a web framework: the lanes, the store and the clock are passed in.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import date
-from time import perf_counter
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from deployments.answers import encode_prediction
-from deployments.asked import Asked, answer_slot, as_asked, distinct_questions, usable_answer
-from deployments.batch_answers import batch_answers
-from deployments.coalescer import BatchLimits, Coalescer
-from deployments.messages import (
-    Answer,
-    FetchRequest,
-    Question,
-    ScoredStudents,
-    ServedModel,
-    UnknownStudent,
+from deployments.asked import Asked
+from deployments.lane import (
+    POSTGRESQL,
+    RAY_SERVE,
+    Fresh,
+    Lane,
+    LaneParts,
+    RiskPipeline,
+    ScoringMetrics,
+    ScoringOptions,
 )
+from deployments.messages import Answer, Question, ServedModel
 from deployments.model_watch import ModelWatch
 from deployments.moments import resolve_as_of
 from deployments.time_limit import TimeLimit, Waiting
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.ids import PredictionId, StudentId
-from edupulse_ml.core.ports import AnswerCache, CacheRead, CacheWrite, PredictionStore
+from edupulse_ml.core.ports import AnswerCache, PredictionStore
 from edupulse_ml.core.predictions import Prediction
 
-AUDIT_ACTION = "predict"
+__all__ = ["RiskPipeline", "ScoringMetrics", "ScoringOptions", "ScoringService"]
+
 HISTORY_ACTION = "history"
 _QUEUE_PATIENCE_S = 0.5
-_POSTGRESQL, _REDIS, _RAY_SERVE = "postgresql", "redis", "ray serve"
 
 
-class RiskPipeline(Protocol):
-    """The two hops behind the gateway, as one call. Failures come as errors of `core.errors`."""
+class Challenger(Protocol):
+    """The version beside the champion; never raises, and costs nothing while there is no challenge."""
 
-    async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents: ...
+    @property
+    def split_by(self) -> str | None:
+        """Id of the challenge that splits the students, None without one."""
+        ...
 
-    async def served(self) -> ServedModel: ...
+    def lane_of(self, student_id: StudentId) -> Lane | None:
+        """The lane that answers the student, None for the champion's: no challenge, the other arm, or no challenger that
+        could answer.
+        """
+        ...
 
+    def failed(self, error: Exception, *, students: int) -> None:
+        """Told that the champion must answer these students instead."""
+        ...
 
-class ScoringMetrics(Protocol):
-    """Counts and durations of the scoring service; labels never hold student data."""
+    def on_fresh(self, fresh: Fresh) -> None:
+        """Told what the champion is about to answer; returns at once."""
+        ...
 
-    def answered(self, answers: int, *, status: str, cached: bool) -> None: ...
-
-    def batch_done(self, *, questions: int, seconds: float) -> None: ...
-
-
-@dataclass(frozen=True)
-class ScoringOptions:
-    """How requests are joined and answers kept."""
-
-    cache_ttl_s: int = 3600
-    batches: BatchLimits = field(default_factory=BatchLimits)
-    answer_timeout_s: float = 8.0
-    """Longest wait for the servers behind one batch, or for the history or the served version, in seconds."""
-    model_version_max_age_s: float = 1.0
-    """How long the gateway trusts what it knows of the served version; bounds how long a swap goes unnoticed by the
-    cache."""
+    def answered(self, answers: int, *, role: str) -> None: ...
 
 
 class ScoringService:
@@ -95,17 +87,25 @@ class ScoringService:
     ) -> None:
         self._pipeline = pipeline
         self._store = store
-        self._cache = cache
         self._zone = zone
         self._clock = clock
-        self._new_id = new_id
-        self._metrics = metrics
-        self._options = options
         self._limit = TimeLimit(options.answer_timeout_s)
         # A caller waits a little longer than its batch, whose error names the server that hangs.
         self._patience = TimeLimit(options.answer_timeout_s + _QUEUE_PATIENCE_S)
-        self._watch = ModelWatch(pipeline.served, max_age_s=options.model_version_max_age_s)
-        self._coalescer: Coalescer[Asked, Answer] = Coalescer(self._answer_batch, options.batches)
+        self._parts = LaneParts(store, cache, clock, new_id, metrics, options)
+        self._challenger: Challenger | None = None
+        self._champion = Lane(
+            self._parts,
+            pipeline=pipeline,
+            version=ModelWatch(pipeline.served, max_age_s=options.model_version_max_age_s).version,
+            role="champion",
+            split_by=self._split_by,
+            on_fresh=self._on_fresh,
+        )
+
+    def challenge(self, make: Callable[[LaneParts], Challenger]) -> None:
+        """Put a version beside the champion, made of what the lanes share."""
+        self._challenger = make(self._parts)
 
     async def predict(self, question: Question) -> Answer:
         """The answer to one question, joined with concurrent ones.
@@ -115,12 +115,12 @@ class ScoringService:
             DependencyDownError: a server that is needed does not answer, or not in time.
             TooManyRequestsError: too many questions wait already.
         """
-        waiting = Waiting(_POSTGRESQL)
+        waiting = Waiting(POSTGRESQL)
         return await self._patience.run(self._predict(question, waiting), waiting)
 
     async def predict_many(self, questions: Sequence[Question]) -> Sequence[Answer]:
         """Answers in the order asked; waits its turn and raises as `predict` does."""
-        waiting = Waiting(_POSTGRESQL)
+        waiting = Waiting(POSTGRESQL)
         return await self._patience.run(self._predict_many(questions, waiting), waiting)
 
     async def history(self, student_id: StudentId, *, limit: int, actor: str, request_id: str) -> Sequence[Prediction]:
@@ -131,11 +131,11 @@ class ScoringService:
             DependencyDownError: PostgreSQL does not answer, or not in time.
         """
         work = self._history(student_id, limit=limit, actor=actor, request_id=request_id)
-        return await self._limit.run(work, Waiting(_POSTGRESQL))
+        return await self._limit.run(work, Waiting(POSTGRESQL))
 
     async def served(self) -> ServedModel:
         """What the risk model serves; raises `DependencyDownError` where it does not say so in time."""
-        return await self._limit.run(self._ask_served(), Waiting(_RAY_SERVE))
+        return await self._limit.run(self._ask_served(), Waiting(RAY_SERVE))
 
     async def _history(self, student_id: StudentId, *, limit: int, actor: str, request_id: str) -> Sequence[Prediction]:
         found = await self._store.history(student_id, limit=limit)
@@ -153,8 +153,48 @@ class ScoringService:
 
     async def _predict_many(self, questions: Sequence[Question], waiting: Waiting) -> Sequence[Answer]:
         asked = await self._resolve(questions)
-        waiting.dependency = _RAY_SERVE
-        return await self._coalescer.submit_many(asked)
+        waiting.dependency = RAY_SERVE
+        beside = self._challenger
+        if beside is None or beside.split_by is None:
+            return await self._champion.submit_many(asked)
+        return await self._split(asked, beside)
+
+    async def _split(self, asked: Sequence[Asked], beside: Challenger) -> Sequence[Answer]:
+        """Each arm's answers from its own model. The arms wait in queues of their own: a slow challenger delays nobody
+        who asks for students of the champion's arm.
+        """
+        lanes = [beside.lane_of(item.question.student_id) for item in asked]
+        mine = [item for item, lane in zip(asked, lanes, strict=True) if lane is None]
+        theirs = [item for item, lane in zip(asked, lanes, strict=True) if lane is not None]
+        lane = next((lane for lane in lanes if lane is not None), None)
+        if lane is None:
+            return await self._by_champion(mine, beside)
+        ours, others = await asyncio.gather(self._by_champion(mine, beside), self._by_challenger(lane, theirs, beside))
+        parts = {False: iter(ours), True: iter(others)}
+        return [next(parts[lane is not None]) for lane in lanes]
+
+    async def _by_challenger(self, lane: Lane, asked: Sequence[Asked], beside: Challenger) -> Sequence[Answer]:
+        try:
+            answers = await lane.submit_many(asked)
+        except Exception as error:  # noqa: BLE001 - whatever became of the challenger, the champion answers
+            beside.failed(error, students=len(asked))
+            return await self._by_champion(asked, beside)
+        beside.answered(len(answers), role="challenger")
+        return answers
+
+    async def _by_champion(self, asked: Sequence[Asked], beside: Challenger) -> Sequence[Answer]:
+        if not asked:
+            return ()
+        answers = await self._champion.submit_many(asked)
+        beside.answered(len(answers), role="champion")
+        return answers
+
+    def _split_by(self) -> str | None:
+        return self._challenger.split_by if self._challenger is not None else None
+
+    def _on_fresh(self, fresh: Fresh) -> None:
+        if self._challenger is not None:
+            self._challenger.on_fresh(fresh)
 
     async def _resolve(self, questions: Sequence[Question]) -> list[Asked]:
         zone = await self._zone()
@@ -164,74 +204,3 @@ class ScoringService:
             Asked(question, moment, moment.astimezone(zone).date())
             for question, moment in zip(questions, moments, strict=True)
         ]
-
-    async def _answer_batch(self, asked: Sequence[Asked]) -> list[Answer]:
-        waiting = Waiting(_RAY_SERVE)
-        return await self._limit.run(self._answered(asked, waiting), waiting)
-
-    async def _answered(self, asked: Sequence[Asked], waiting: Waiting) -> list[Answer]:
-        started = perf_counter()
-        distinct = distinct_questions(asked)
-        waiting.dependency = _RAY_SERVE
-        version = await self._watch.version()
-        waiting.dependency = _REDIS
-        reads = await self._cache.read([answer_slot(item, version) for item in distinct])
-        known: dict[tuple[StudentId, date], Answer] = {
-            item.key: hit for item, read in zip(distinct, reads, strict=True) if (hit := usable_answer(item, read))
-        }
-        cached = set(known)
-        missing = [(item, read) for item, read in zip(distinct, reads, strict=True) if item.key not in known]
-        waiting.dependency = _RAY_SERVE
-        fresh = await self._score([item for item, _ in missing])
-        known |= fresh
-        waiting.dependency = _POSTGRESQL
-        await self._save(asked, known)
-        waiting.dependency = _REDIS
-        await self._remember([(item, read) for item, read in missing], fresh)
-        answers = [as_asked(known[item.key], item.question) for item in asked]
-        counts = Counter((answer.status, item.key in cached) for item, answer in zip(asked, answers, strict=True))
-        for (status, is_cached), answered in counts.items():
-            self._metrics.answered(answered, status=status, cached=is_cached)
-        self._metrics.batch_done(questions=len(asked), seconds=perf_counter() - started)
-        return answers
-
-    async def _score(self, missing: Sequence[Asked]) -> dict[tuple[StudentId, date], Answer]:
-        days = sorted({item.local_day for item in missing})
-        groups = [[item for item in missing if item.local_day == day] for day in days]
-        parts = await asyncio.gather(*(self._score_day(group) for group in groups))
-        return {key: answer for part in parts for key, answer in part.items()}
-
-    async def _score_day(self, group: Sequence[Asked]) -> dict[tuple[StudentId, date], Answer]:
-        request = FetchRequest(tuple(item.question.student_id for item in group), group[0].as_of)
-        wanted = [item.question.include_reasons for item in group]
-        scored = await self._pipeline.score(request, with_reasons=wanted)
-        answers = batch_answers(request, scored, new_id=self._new_id, created_at=self._clock.now())
-        return {item.key: answer for item, answer in zip(group, answers, strict=True)}
-
-    async def _save(self, asked: Sequence[Asked], known: Mapping[tuple[StudentId, date], Answer]) -> None:
-        """Store and audit every answer that is about to leave, cached ones too; the store keeps a prediction once."""
-        for actor in dict.fromkeys(item.question.actor for item in asked):
-            rows = [
-                (answer, item.question.request_id)
-                for item in asked
-                if item.question.actor == actor and not isinstance(answer := known[item.key], UnknownStudent)
-            ]
-            if rows:
-                await self._store.save(
-                    [answer for answer, _ in rows],
-                    actor=actor,
-                    action=AUDIT_ACTION,
-                    request_ids=[request_id for _, request_id in rows],
-                )
-
-    async def _remember(
-        self, missing: Sequence[tuple[Asked, CacheRead]], fresh: Mapping[tuple[StudentId, date], Answer]
-    ) -> None:
-        entries: list[CacheWrite] = []
-        for item, read in missing:
-            answer = fresh[item.key]
-            if isinstance(answer, Prediction):
-                slot = answer_slot(item, answer.model_version)
-                entries.append(CacheWrite(slot, read.generation, encode_prediction(answer)))
-        if entries and self._options.cache_ttl_s > 0:
-            await self._cache.write(entries, ttl_s=self._options.cache_ttl_s)

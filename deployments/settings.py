@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from deployments.training_runs import Placement
 from edupulse_ml.config.settings import Settings
 from edupulse_ml.core.contract import FeatureContract, current_contract
 from edupulse_ml.core.errors import InvalidInputError
@@ -47,6 +48,29 @@ class AppArgs(BaseModel):
     inference_device: Device = Field(default="auto", description="`auto`: the GPU if the replica was given one.")
     inference_threads: int = Field(default=1, ge=1, le=64, description="CPU threads of one forward.")
     model_poll_s: float = Field(default=30.0, gt=0, description="Seconds between looks at the champion alias.")
+    job_server: str | None = Field(
+        default=None,
+        pattern=r"^https?://",
+        description="Ray's dashboard, which runs training jobs; unset: that of the cluster that the replica is in.",
+    )
+    training_cpus: float = Field(
+        default=0, ge=0, description="CPUs that Ray reserves for a training run's process; 0: it runs on the head node."
+    )
+    challenge_poll_s: float = Field(default=5.0, gt=0, description="Seconds between looks at the challenge's setting.")
+    challenger_timeout_s: float = Field(
+        default=1.0, gt=0, description="Seconds that its arm waits for the challenger; then the champion answers."
+    )
+    challenger_hang_s: float = Field(
+        default=30.0,
+        gt=0,
+        description="Seconds after which a forward that has not ended costs the challenger its replica.",
+    )
+    challenger_memory_mib: int | None = Field(
+        default=1024, ge=64, description="Private memory that the challenger may add to its process, in MiB; null: any."
+    )
+    shadow_waiting: int = Field(
+        default=1024, ge=1, description="Students that may wait for the challenger; more are dropped."
+    )
 
 
 @dataclass(frozen=True)
@@ -86,6 +110,22 @@ def complete(args: AppArgs, settings: Settings) -> ServingConfig:
             objective_discipline_only=settings.objective_discipline_only,
         ),
     )
+
+
+def training_placement(config: ServingConfig) -> Placement:
+    """Where training runs take place, with what `args` name told to them; the rest they have from their node, as
+    replicas do.
+    """
+    args = config.args
+    told = {
+        "EDUPULSE_HOME": str(args.home.absolute()) if args.home else "",
+        "EDUPULSE_DISTRICT": config.district,
+        "EDUPULSE_WINDOW_WEEKS": str(config.contract.window_weeks),
+        "EDUPULSE_DATABASE_URL": args.database_url or "",
+        "EDUPULSE_REDIS_URL": args.redis_url or "",
+        "MLFLOW_TRACKING_URI": args.mlflow_tracking_uri or "",
+    }
+    return Placement({name: value for name, value in told.items() if value}, num_cpus=args.training_cpus)
 
 
 def token_hash(args: AppArgs, settings: Settings) -> str:

@@ -21,9 +21,9 @@ from edupulse_ml.evaluation.outcomes import eligible_steps, outcomes_from_exits
 from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
 from edupulse_ml.evaluation.splits import Split, split_by_cohort
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, Progress, TrainingData, labelled_rows
-from edupulse_ml.training.ensemble import EnsembleOptions, train_ensemble
 from edupulse_ml.training.options import TrainingOptions
-from edupulse_ml.training.pipeline import ChampionOptions, fit_here, fit_rivals
+from edupulse_ml.training.pipeline import ChampionOptions, fit_rivals
+from edupulse_ml.training.strategies import Cohorts, StrategyOptions, train_strategy
 from features.compute import compute_features
 
 Int32 = NDArray[np.int32]
@@ -35,7 +35,8 @@ WITHDRAWAL_TASKS: Final = (Task("any", 0, 365), Task("lead60", 60, 365), Task("w
 """`any` stands first: it is the task by which training stops."""
 FAILURE_TASKS: Final = (Task("withdrawn_or_fail", 0, 365),)
 CHAMPION: Final = "ensemble"
-NETWORKS: Final = "gru"
+OTHERS: Final = ("boosted",)
+"""Strategies beside the champion and its networks; `rules` is the ABC rule of the rivals."""
 LEAD_TIME_TASK: Final = "any"
 
 _STUDENTS_PER_CHUNK: Final = 2500
@@ -164,25 +165,22 @@ class _Trial:
             progress=progress,
             allow_small=self.options.allow_small,
         )
-        step(f"networks ({self.options.seeds} seed(s)) and their ensemble with LightGBM ({names})")
         training = TrainingOptions(
             window_weeks=self.options.window_weeks,
             epochs=self.options.epochs,
             seed=self.seed,
             allow_small=self.options.allow_small,
         )
-        trained = train_ensemble(
-            train,
-            calibration,
-            tasks=self.tasks,
-            options=EnsembleOptions(ChampionOptions(training=training), self.options.seeds),
-            progress=progress,
-            fitter=fit_here,
-        )
-        found: dict[str, Callable[[SequenceBatch], Probabilities]] = {
-            CHAMPION: trained.model.predict,
-            NETWORKS: trained.networks_alone,
-        }
+        found: dict[str, Callable[[SequenceBatch], Probabilities]] = {}
+        for strategy in (CHAMPION, *OTHERS):
+            step(f"{strategy} ({names})")
+            trained = train_strategy(
+                Cohorts(train, calibration),
+                tasks=self.tasks,
+                options=StrategyOptions(strategy, self.options.seeds, ChampionOptions(training=training)),
+                progress=progress,
+            )
+            found |= {strategy: trained.model.predict, **trained.members}
         return found | {rival.name: rival.predict for rival in rivals}
 
     def evaluate(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_ml.core.errors import NotEnoughDataError
+from edupulse_ml.core.feedback import Interventions, ReportedOutcomes, no_interventions, nothing_reported
 from edupulse_ml.core.outcomes import EARLY_TASK, Outcomes, Task
 from edupulse_ml.core.records import ExitEvents
 from edupulse_ml.core.sequences import PAD, FeatureBlock, SequenceBatch
@@ -16,10 +17,12 @@ from edupulse_ml.core.weeks import day_from_number, day_number
 from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, WeeklyScores, evaluate_models
 from edupulse_ml.evaluation.outcomes import COUNT_DAY, COUNT_MONTH, eligible_steps, outcomes_from_exits
 from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
+from edupulse_ml.evaluation.reported_outcomes import MergedOutcomes, with_reported
 from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_person, split_by_school_year
 from edupulse_ml.models.labels import labelled_steps
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
 from jobs.comparisons import simple_strategies
+from jobs.feedback_use import FeedbackUse, InterventionRule, feedback_notes, feedback_use
 
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
@@ -35,6 +38,7 @@ _ENOUGH_LEAVERS: Final = 100
 class History:
     """A district's student-weeks and how its enrolments ended, as known on `known_day`. `person_ids` has one entry per
     student of the block, and so has each audit attribute in `audit` (None: not recorded); no model sees those.
+    `reported` outcomes complete the exits, `interventions` say which student-weeks are not learned from.
     """
 
     block: FeatureBlock
@@ -42,6 +46,8 @@ class History:
     person_ids: tuple[str, ...]
     known_day: int
     audit: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    reported: ReportedOutcomes = field(default_factory=nothing_reported)
+    interventions: Interventions = field(default_factory=no_interventions)
 
 
 @dataclass(frozen=True)
@@ -66,6 +72,8 @@ class Experiment:
     """[N] position of each student's person, which intervals resample."""
     audit: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     """As in `History`; for the report only."""
+    feedback: FeedbackUse | None = None
+    """What feedback changed; None: nobody gave any."""
 
 
 def latest_test_year(history: History) -> int:
@@ -100,11 +108,15 @@ def set_up(
         split = split_by_person(block, history.person_ids, known_day=history.known_day, seed=seed)
     else:
         split = split_by_school_year(block, history.person_ids, test_year=test_year, seed=seed)
-    known_before = _outcomes(history, split.label_cutoff_day)
-    known_now = _outcomes(history, history.known_day)
+    merged = _outcomes(history, split.label_cutoff_day)
+    known_before, known_now = merged.outcomes, _outcomes(history, history.known_day).outcomes
+    untaught = InterventionRule(tasks[0].end_day, seed).steps_to_leave_out(
+        block, known_before, history.interventions, as_of_day=split.label_cutoff_day
+    )
 
     def part(within: Bool, outcomes: Outcomes) -> TrainingData:
-        return TrainingData(block, outcomes, eligible_steps(block, outcomes, within=within))
+        learned_from = within if outcomes is known_now else within & ~untaught
+        return TrainingData(block, outcomes, eligible_steps(block, outcomes, within=learned_from))
 
     calibration = part(split.calibrate, known_before)
     if _students_with_event(calibration, tasks[0]) < _ENOUGH_LEAVERS:
@@ -120,6 +132,14 @@ def set_up(
         window_weeks=window_weeks,
         person=np.unique(np.asarray(history.person_ids), return_inverse=True)[1].astype(np.int32),
         audit=history.audit,
+        feedback=feedback_use(
+            merged,
+            eligible_steps(block, known_before, within=split.train | split.calibrate | split.held_out),
+            untaught,
+            met_now=InterventionRule(tasks[0].end_day, seed).steps_that_met(
+                block, history.interventions, as_of_day=history.known_day
+            ),
+        ),
     )
 
 
@@ -141,8 +161,19 @@ def judge(
     cutoff = _cutoff(experiment.test, student, step)
     weekly_student, weekly_step = experiment.test.rows()
     risk = experiment.tasks[0]
+    scores = {
+        name: predict_rows(predict, experiment, experiment.test, student, step) for name, predict in models.items()
+    }
+    about_feedback = feedback_notes(
+        experiment.feedback,
+        experiment.test,
+        task=risk,
+        student=student,
+        step=step,
+        score=scores[champion][risk.name] if champion in scores else None,
+    )
     return evaluate_models(
-        {name: predict_rows(predict, experiment, experiment.test, student, step) for name, predict in models.items()},
+        scores,
         EvaluationRows(
             experiment.person[student],
             cutoff,
@@ -167,7 +198,7 @@ def judge(
                     ("test", experiment.test),
                 )
             ),
-            notes=tuple(notes),
+            notes=(*notes, *about_feedback),
         ),
         options=EvaluationOptions(
             replicates=replicates,
@@ -205,11 +236,12 @@ def default_tasks(horizon_task: Task) -> tuple[Task, ...]:
     return (horizon_task, EARLY_TASK)
 
 
-def _outcomes(history: History, as_of_day: int) -> Outcomes:
+def _outcomes(history: History, as_of_day: int) -> MergedOutcomes:
     # A graduate cannot leave without a diploma any more: that is an answer, not an unknown.
-    return outcomes_from_exits(
+    registry = outcomes_from_exits(
         history.exits, as_of_day=as_of_day, n_students=history.block.n_students, completers_never_leave=True
     )
+    return with_reported(registry, history.reported, history.exits, as_of_day=as_of_day)
 
 
 def _students_with_event(data: TrainingData, task: Task) -> int:

@@ -10,6 +10,7 @@ from edupulse_ml.core.sequences import concatenate_blocks
 from edupulse_ml.core.tables import AUDIT_ATTRIBUTES
 from edupulse_ml.core.weeks import last_closed_week, local_day
 from edupulse_ml.storage.records import AuditAttributeReader
+from edupulse_ml.storage.training_feedback import FeedbackReader
 from jobs.experiment import History
 from jobs.wiring import JobContext
 
@@ -18,7 +19,7 @@ _FIRST_WEEK: Final = 0
 
 
 async def load_history(context: JobContext, *, as_of: datetime, on_share: Callable[[float], None]) -> History:
-    """Every materialised student-week closed by `as_of`, the exits known then, and the attributes that the fairness
+    """Every materialised student-week closed by `as_of`, the exits and the feedback known then, and the attributes that the fairness
     audit judges by. `on_share` is told the share read.
 
     Raises:
@@ -46,10 +47,13 @@ async def load_history(context: JobContext, *, as_of: datetime, on_share: Callab
         )
         raise NotEnoughDataError(msg)
     audit = AuditAttributeReader(context.database)
+    feedback = FeedbackReader(context.database)
     return History(
         block=concatenate_blocks(blocks),
         exits=await context.reader.exits_of(keys, as_of=as_of),
         person_ids=tuple(await context.reader.person_ids(keys)),
         known_day=local_day(as_of, zone),
+        reported=await feedback.outcomes_of(keys, as_of=as_of),
+        interventions=await feedback.interventions_of(keys, as_of=as_of),
         audit={name: await audit.attribute_of(keys, attribute=name) for name in AUDIT_ATTRIBUTES},
     )

@@ -71,6 +71,24 @@ def oulad(
     )
 
 
+@app.command()
+def feedback(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="CSV or Parquet file of outcomes and interventions.")],
+    *,
+    rejects: RejectsOption = None,
+) -> None:
+    """Import a list of outcomes and interventions (docs/feedback.md). The same file twice changes nothing."""
+    from edupulse_ml.connectors.importing import ImportSummary
+    from jobs.import_feedback import import_feedback
+
+    settings, console = load_settings(), Console()
+    path = rejects or default_rejects_path(settings, file.resolve().stem)
+    found = asyncio.run(import_feedback(settings, file, rejects_path=path))
+    summary = ImportSummary((found,), path, ())
+    _show(summary, console)
+    _finish(summary)
+
+
 async def import_csv(settings: Settings, folder: Path, *, rejects_path: Path, console: Console) -> "ImportSummary":
     """Import a folder, forget the cached answers of the students it touched and print the summary.
 

@@ -2,31 +2,34 @@
 
 import asyncio
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
+from uuid import UUID
 
 import typer
 from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
-from edupulse_ml.core.errors import EduPulseError
+from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.promotion_policy import load_policy
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.rivals.boosted import Boosted
-from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
+from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers, require_fit_data
 from jobs.experiment import Experiment, History, default_tasks, judge, latest_test_year, set_up
-from jobs.fitting import FittedModels, RayWorkers, fit_all
+from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
+from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
 from jobs.promotion.deciding import (
     PromotionPlaces,
@@ -37,6 +40,7 @@ from jobs.promotion.deciding import (
 )
 from jobs.promotion.reasons import reasons_on_test
 from jobs.promotion.showing import show_verdict
+from jobs.recording import SILENT, RunRecord, recorded_run
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
 from jobs.stack.paths import StackPaths
 from jobs.stored_model import store_model
@@ -50,7 +54,8 @@ _COMMAND = "edupulse train"
 class TrainingRequest:
     """What a training run is asked for. `test_year` None: the latest settled school year. `by_person`: split by person
     only. `workers` None: train in this process. `strategy` is one of `training.strategies.STRATEGIES`, `seeds` are the
-    networks of an ensemble.
+    networks of an ensemble. `job_id` is a run that was taken up from the queue; None: it begins with this call.
+    The version is registered with `tags`, beside those that say what it was trained on.
     """
 
     training: TrainingOptions
@@ -61,6 +66,10 @@ class TrainingRequest:
     promote: bool = True
     strategy: str = DEFAULT_STRATEGY
     seeds: int = DEFAULT_SEEDS
+    job_id: UUID | None = None
+    record: RunRecord = SILENT
+    ignored: IgnoredBlockers = NOTHING_IGNORED
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def train(  # noqa: PLR0913 - one argument per option of the command
@@ -77,7 +86,9 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process.")] = 0,
+    workers: Annotated[
+        str, typer.Option(help="Ray Train workers, e.g. 2, or the fewest and the most, e.g. 1:4; 0: in this process.")
+    ] = "0",
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each Ray Train worker a GPU.")] = False,
     resume: Annotated[
         str | None, typer.Option(help="Name of an earlier run on Ray to go on from its last checkpoint.")
@@ -90,15 +101,36 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         bool,
         typer.Option(help="Make the new model the champion if it meets the promotion policy, or if there is none yet."),
     ] = True,
+    ignore_blocker: Annotated[
+        list[str] | None, typer.Option(help="Train although `edupulse check-data` finds this; may be repeated.")
+    ] = None,
+    reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
+    check: CheckOption = False,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
+    if check:
+        check_before(settings, console, *training_checks(ray=worker_bounds(workers) != 0))
+        return
     training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
-    run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
-    ray_workers = (
-        RayWorkers(workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name) if workers else None
+    ray_workers = None
+    if (num_workers := worker_bounds(workers)) != 0:
+        run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
+        ray_workers = RayWorkers(num_workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name)
+        console.print(f"Run {run_name}: if it is interrupted, `--resume {run_name}` goes on.", soft_wrap=True)
+    elif resume is not None:
+        raise InvalidInputError("`--resume` goes on with a run on Ray: pass `--workers`, too.")
+    request = TrainingRequest(
+        training,
+        test_year,
+        by_person,
+        ray_workers,
+        replicates,
+        promote,
+        strategy,
+        seeds,
+        ignored=IgnoredBlockers(tuple(ignore_blocker or ()), reason),
     )
-    request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote, strategy, seeds)
     trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     show_report(trained.report, console)
 
@@ -118,22 +150,27 @@ async def train_model(
 
     Raises:
         NotEnoughDataError: too few students, weeks or events to train honestly.
+        DataBlockedError: something is wrong with the records that the request does not ignore.
         InvalidInputError: the records do not span the three school years needed.
+        TrainingUnderWayError: another training run of the district is under way.
+        RunStoppedError: the run was asked to stop.
     """
     async with open_context(settings, clock=clock) as context:
-        runs = TrainingJobRepository(context.database, clock=clock)
-        job_id = await runs.start(kind="train", parameters=_options(request).as_parameters())
-        try:
-            trained = await _train(context, request, console)
-        except BaseException as error:
-            # Only our own sentences are free of student data; of anything else the kind of error is kept.
-            told = str(error) if isinstance(error, EduPulseError) else type(error).__name__
-            await runs.fail(job_id, error=told)
-            raise
-        await runs.succeed(job_id, model_version=trained.version, summary=headline_metrics(trained.report))
+        async with recorded_run(
+            context,
+            request.job_id,
+            parameters={**_options(request).as_parameters(), **request.ignored.as_tags()},
+            run_name=_run_name(request),
+        ) as record:
+            trained = await _train(context, replace(request, record=record), console)
+            await record.succeed(model_version=trained.version, summary=headline_metrics(trained.report))
         if request.promote:
             await _promote(context, trained.version, console)
         return trained
+
+
+def _run_name(request: TrainingRequest) -> str | None:
+    return None if request.workers is None else request.workers.run_name
 
 
 async def _promote(context: JobContext, version: ModelVersion, console: Console) -> None:
@@ -155,10 +192,14 @@ async def _promote(context: JobContext, version: ModelVersion, console: Console)
 
 async def _train(context: JobContext, request: TrainingRequest, console: Console) -> TrainedVersion:
     now = context.clock.now()
+    request.record.step("computing features")
     await materialise_pending(context, as_of=now, console=console)
+    request.record.step("reading student-weeks")
     with progress_bars(console) as bars:
         reading = bars.add_task("reading student-weeks", total=1.0)
         history = await load_history(context, as_of=now, on_share=lambda share: bars.update(reading, completed=share))
+    request.record.step("checking the records")
+    await require_fit_data(context, as_of=now, ignored=request.ignored, console=console)
     return await asyncio.to_thread(_fit_and_register, context, history, request, console)
 
 
@@ -179,6 +220,7 @@ def _fit_and_register(
         TEST_YEAR: str(test_year or ""),
         SPLIT_SEED: str(training.seed),
         STRATEGY: request.strategy,
+        **request.ignored.as_tags(),
     }
     champion = ChampionOptions(
         training=training,
@@ -188,8 +230,10 @@ def _fit_and_register(
     )
     options = replace(_options(request), champion=champion)
     with connected_to_ray(settings, needed=request.workers is not None):
-        fitted = _fit(experiment, options, request.workers, console)
+        fitted = _fit(experiment, options, request, console)
+    request.record.step("judging on the test year")
     reports = _judge(experiment, fitted, settings, replicates=request.replicates, started=started, console=console)
+    request.record.step("registering")
     with tempfile.TemporaryDirectory(prefix="edupulse-train-") as scratch:
         version = record_run(
             context.registry,
@@ -198,7 +242,7 @@ def _fit_and_register(
             name=f"train {started:%Y-%m-%d %H:%M}",
             fitted=fitted,
             options=options,
-            tags=tags,
+            tags={**tags, **request.tags},
             reports=reports,
         )
     console.print(f"Registered as version {version}.")
@@ -210,17 +254,21 @@ def _options(request: TrainingRequest) -> StrategyOptions:
     return StrategyOptions(request.strategy, request.seeds, ChampionOptions(training=request.training))
 
 
-def _fit(
-    experiment: Experiment, options: StrategyOptions, workers: RayWorkers | None, console: Console
-) -> FittedModels:
+def _fit(experiment: Experiment, options: StrategyOptions, request: TrainingRequest, console: Console) -> FittedModels:
     with progress_bars(console) as bars:
         networks = options.seeds if options.strategy == "ensemble" else 1
-        doing = bars.add_task("preparing", total=networks * options.champion.training.epochs)
+        epochs = networks * options.champion.training.epochs
+        doing = bars.add_task("preparing", total=epochs)
 
         def step(name: str) -> None:
             bars.update(doing, description=name, completed=0)
+            request.record.step(name, of_epochs=epochs if name.startswith("training (") else None)
 
-        return fit_all(experiment, options=options, workers=workers, step=step, progress=lambda _: bars.advance(doing))
+        def progress(metrics: Mapping[str, float]) -> None:
+            bars.advance(doing)
+            request.record.progress(metrics)
+
+        return fit_all(experiment, options=options, workers=request.workers, step=step, progress=progress)
 
 
 def _judge(

@@ -7,12 +7,15 @@ from fastapi.security import HTTPBearer
 
 from deployments.ingress.changes import add_change_routes
 from deployments.ingress.direct import DirectPredictions
+from deployments.ingress.feedback import add_feedback_routes
 from deployments.ingress.middleware import RequestGate
+from deployments.ingress.models import add_model_routes
 from deployments.ingress.operations import add_operation_routes
 from deployments.ingress.prediction_answers import PredictionAnswers
 from deployments.ingress.predictions import add_prediction_routes
 from deployments.ingress.problems import add_problem_handlers
 from deployments.ingress.services import Services
+from deployments.ingress.training import add_training_routes
 
 Api: TypeAlias = FastAPI
 """What `create_api` returns; other modules name it without importing the framework."""
@@ -42,7 +45,10 @@ def create_api(services: Services) -> FastAPI:
     add_problem_handlers(app)
     add_operation_routes(app, services)
     add_prediction_routes(app, services)
+    add_feedback_routes(app, services)
     add_change_routes(app, services)
+    add_training_routes(app, services)
+    add_model_routes(app, services)
     app.add_middleware(DirectPredictions, answers=PredictionAnswers(services))
     app.add_middleware(RequestGate, token_sha256=services.token_sha256)
     return app

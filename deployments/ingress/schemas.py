@@ -21,8 +21,8 @@ MAX_HISTORY: Final = 500
 StudentIdText = Annotated[
     str, StringConstraints(min_length=1, max_length=MAX_STUDENT_ID_LENGTH, pattern=STUDENT_ID_PATTERN)
 ]
-_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})", re.ASCII)
+DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+MOMENT: Final = re.compile(r"\d{4}-\d{2}-\d{2}[Tt ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?([Zz]|[+-]\d{2}:?\d{2})", re.ASCII)
 _NOT_A_MOMENT: Final = "Give a date (YYYY-MM-DD) or a moment with a time zone (2026-03-02T08:00:00Z)"
 
 
@@ -31,9 +31,9 @@ def _date_or_moment(value: object) -> object:
     if value is None or isinstance(value, date):
         return value
     try:
-        if isinstance(value, str) and _DATE.fullmatch(value):
+        if isinstance(value, str) and DATE.fullmatch(value):
             return date.fromisoformat(value)
-        if isinstance(value, str) and _MOMENT.fullmatch(value):
+        if isinstance(value, str) and MOMENT.fullmatch(value):
             return datetime.fromisoformat(value.upper())
     except ValueError:
         pass  # its message would repeat the value

@@ -2,11 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
+from uuid import UUID
 
 from deployments.change_messages import ExplainedChange
 from deployments.messages import Answer, Question, ServedModel
-from edupulse_ml.core.ids import PredictionId, StudentId
+from deployments.registered_models import RegisteredModel
+from deployments.training_runs import Asker, RunReport
+from edupulse_ml.config.training_order import TrainingOrder
+from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
+from edupulse_ml.core.ports import FeedbackStore
 from edupulse_ml.core.predictions import Prediction
 
 
@@ -52,6 +57,28 @@ class MetricsSource(Protocol):
     async def exposition(self) -> str: ...
 
 
+class Training(Protocol):
+    """Training runs; errors come from `core.errors`."""
+
+    async def start(self, order: TrainingOrder, *, key: str | None, asker: Asker) -> RunReport: ...
+
+    async def status(self, job_id: UUID) -> RunReport: ...
+
+    async def stop(self, job_id: UUID, *, asker: Asker) -> RunReport: ...
+
+
+class Models(Protocol):
+    """Registered models; errors come from `core.errors`."""
+
+    async def list(self, *, limit: int) -> Sequence[RegisteredModel]: ...
+
+    async def describe(self, version: ModelVersion) -> RegisteredModel: ...
+
+    async def report(self, version: ModelVersion) -> dict[str, Any] | None: ...
+
+    async def card(self, version: ModelVersion) -> str: ...
+
+
 @dataclass(frozen=True)
 class Services:
     """Everything that the routes use. `token_sha256` is the hexadecimal SHA-256 of the bearer token."""
@@ -60,6 +87,9 @@ class Services:
     changes: Changes
     readiness: Readiness
     metrics: MetricsSource
+    training: Training
+    models: Models
+    feedback: FeedbackStore
     token_sha256: str
     version: str
 

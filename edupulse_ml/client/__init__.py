@@ -5,6 +5,9 @@ from edupulse_ml.client.errors import ServiceError, ServiceUnreachableError
 from edupulse_ml.client.protocol import RetryPolicy
 from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, FailedStudent, ScoredStudent
 from edupulse_ml.client.sync_client import EduPulse
+from edupulse_ml.client.training import ModelDetail, ModelSummary, RunStatus
+from edupulse_ml.config.training_order import TrainingOrder
+from edupulse_ml.core.feedback import FlagFeedback, InterventionFeedback, OutcomeFeedback
 
 __all__ = [
     "Answer",
@@ -13,8 +16,15 @@ __all__ = [
     "CurrentModel",
     "EduPulse",
     "FailedStudent",
+    "FlagFeedback",
+    "InterventionFeedback",
+    "ModelDetail",
+    "ModelSummary",
+    "OutcomeFeedback",
     "RetryPolicy",
+    "RunStatus",
     "ScoredStudent",
     "ServiceError",
     "ServiceUnreachableError",
+    "TrainingOrder",
 ]

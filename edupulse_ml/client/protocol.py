@@ -70,6 +70,7 @@ class Call:
     path: str
     body: dict[str, Any] | None = None
     params: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
 
 
 def resolve_base_url(base_url: str | None) -> str:
@@ -172,7 +173,9 @@ def model_answer(body: dict[str, Any]) -> CurrentModel:
 
 Outcome = httpx.Response | httpx.TransportError
 Exchange = Generator[Call | float, Outcome | None, dict[str, Any]]
-"""Yields a call (to be answered with its outcome) or a pause in seconds; returns the JSON of the answer."""
+"""Yields a call (to be answered with its outcome) or a pause in seconds; returns the JSON of the answer, a page under
+`html`.
+"""
 
 
 def exchange(call: Call, *, retry: RetryPolicy, base_url: str) -> Exchange:
@@ -204,6 +207,8 @@ def _may_succeed_later(outcome: Outcome | None) -> bool:
 def _body_of(response: httpx.Response) -> dict[str, Any]:
     if not response.is_success:
         raise error_of(response)
+    if response.headers.get("content-type", "").startswith("text/html"):
+        return {"html": response.text}
     return response.json()
 
 

@@ -5,13 +5,17 @@ from collections.abc import Callable, Sequence
 from datetime import date, datetime
 from types import TracebackType
 from typing import Any, Self
+from uuid import UUID
 
 import httpx
 import pandas as pd
 
-from edupulse_ml.client import protocol
+from edupulse_ml.client import protocol, training
+from edupulse_ml.client.feedback import feedback_answer, feedback_calls
 from edupulse_ml.client.frames import student_ids_of, with_answers
 from edupulse_ml.client.results import Answer, BatchAnswer, CurrentModel, ScoreChanges, ScoredStudent
+from edupulse_ml.config.training_order import TrainingOrder
+from edupulse_ml.core.feedback import Feedback, FeedbackStatus
 
 
 class EduPulse:
@@ -108,9 +112,58 @@ class EduPulse:
         """
         return protocol.changes_answer(self._send(protocol.changes_call(student_id, since=since)))
 
+    def give_feedback(self, statements: Sequence[Feedback]) -> list[FeedbackStatus]:
+        """Say what became of students, what support they were given, what you think of a flag; statuses in the order given.
+
+        Sent in requests of at most 100 statements: each request is stored in whole or not at all, and a statement whose
+        key is known is not stored twice, so all of them may be sent again after an error.
+
+        Raises:
+            NotFoundError: the district has no such student, or the student no such prediction.
+            ConflictError: a key stands for something else, or a later version is stored.
+            InvalidInputError: a statement cannot be used.
+            UnauthorizedError: the token is not the service's.
+            DependencyDownError: the service lacks a server, or does not answer.
+        """
+        calls = feedback_calls(statements)
+        return [status for call in calls for status in feedback_answer(self._send(call))]
+
     def current_model(self) -> CurrentModel:
         """The model that answers now."""
         return protocol.model_answer(self._send(protocol.MODEL_CALL))
+
+    def start_training(
+        self, order: TrainingOrder | None = None, *, idempotency_key: str | None = None
+    ) -> training.RunStatus:
+        """Start a training run (`order` None: as `edupulse train` without options). The same key starts one run only.
+
+        Raises:
+            ConflictError: another run of the district is under way.
+            InvalidInputError: the order is not valid, or the key was used for another one.
+            DependencyDownError: Ray or the database does not answer; nothing was begun.
+        """
+        call = training.start_call(order or TrainingOrder(), key=idempotency_key)
+        return training.run_status(self._send(call))
+
+    def training_status(self, job_id: UUID) -> training.RunStatus:
+        """How a training run goes; raises `NotFoundError` for an unknown one."""
+        return training.run_status(self._send(training.status_call(job_id)))
+
+    def stop_training(self, job_id: UUID) -> training.RunStatus:
+        """Stop a training run; its checkpoints stay. Raises `ConflictError` if it has ended."""
+        return training.run_status(self._send(training.stop_call(job_id)))
+
+    def models(self, *, limit: int = 20) -> list[training.ModelSummary]:
+        """Registered models, newest first."""
+        return training.model_summaries(self._send(training.models_call(limit=limit)))
+
+    def model(self, version: str) -> training.ModelDetail:
+        """One registered model with its figures; raises `NotFoundError` for an unknown one."""
+        return training.model_detail(self._send(training.model_call(version)))
+
+    def model_card(self, version: str) -> str:
+        """The card of a model, an HTML page; raises `NotFoundError` where it has none."""
+        return training.card_page(self._send(training.card_call(version)))
 
     def close(self) -> None:
         """End the connections."""
@@ -135,6 +188,6 @@ class EduPulse:
 
     def _attempt(self, call: protocol.Call) -> protocol.Outcome:
         try:
-            return self._http.request(call.method, call.path, json=call.body, params=call.params)
+            return self._http.request(call.method, call.path, json=call.body, params=call.params, headers=call.headers)
         except httpx.TransportError as error:
             return error

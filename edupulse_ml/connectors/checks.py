@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edupulse_ml.connectors.arrow_compute import pc
 from edupulse_ml.connectors.schemas import ARROW_TYPES
 from edupulse_ml.connectors.zones import local_days, start_of_local_days_us
+from edupulse_ml.core.feedback import OUTCOME_WORDS
 from edupulse_ml.core.tables import GRADES, Table
 
 EARLY_RECORD_DAYS: Final = 1
@@ -79,6 +80,21 @@ def _code_without_exit(rows: pa.Table, zone: ZoneInfo) -> Contradiction:
     return Contradiction(_flags(lonely), "exit_code", "column 'exit_code' is given without an exit_date")
 
 
+def _other_kind_of_value(rows: pa.Table, zone: ZoneInfo) -> Contradiction:
+    del zone
+    is_outcome = pc.equal(rows["kind"], "outcome")
+    names_outcome = pc.is_in(rows["value"], value_set=pa.array(OUTCOME_WORDS))
+    return Contradiction(
+        _flags(pc.xor(is_outcome, names_outcome)), "value", "column 'value' is not one of the row's kind"
+    )
+
+
+def _outcome_with_end(rows: pa.Table, zone: ZoneInfo) -> Contradiction:
+    del zone
+    ended = pc.and_(pc.equal(rows["kind"], "outcome"), rows["ends_on"].is_valid())
+    return Contradiction(_flags(ended), "ends_on", "column 'ends_on' is given for an outcome, which is one day")
+
+
 def _recorded_early(valid_date: str) -> Check:
     """Contradiction where a row was recorded well before the day it speaks of."""
 
@@ -133,5 +149,11 @@ _CHECKS: Final[Mapping[str, Sequence[Check]]] = {
             reason="column 'action_start' is before incident_date",
         ),
         _recorded_early("incident_date"),
+    ),
+    "feedback": (
+        _other_kind_of_value,
+        _outcome_with_end,
+        _greater("starts_on", "ends_on", column="ends_on", reason="column 'ends_on' is before starts_on"),
+        _recorded_early("starts_on"),
     ),
 }

@@ -63,6 +63,17 @@ def read_folder(
     return (_Reader(table, file, rules, rejects, on_progress, chunk_size).open() for table, file in files)
 
 
+def read_file(table: Table, path: Path, *, rules: ReadingRules, rejects: RejectSink) -> TableFile:
+    """The rows of one CSV or Parquet file, which may have any name; `table` says what its columns must be.
+
+    Raises:
+        NoImportFolderError: there is no such file, or it is of another kind.
+    """
+    if path.suffix not in SUFFIXES or not path.is_file():
+        raise NoImportFolderError(f"There is no file {path} whose name ends in {' or '.join(SUFFIXES)}; name one.")
+    return _Reader(table, path, rules, rejects, no_progress, ChunkSize()).open()
+
+
 def find_files(path: Path) -> Sequence[tuple[Table, Path]]:
     """The files of a folder that are tables, in loading order.
 

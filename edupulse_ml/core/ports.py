@@ -8,7 +8,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edupulse_ml.core.challenge import Challenge, ShadowPrediction
 from edupulse_ml.core.contract import FeatureContract
+from edupulse_ml.core.feedback import Feedback, FeedbackStatus
 from edupulse_ml.core.ids import StudentId, StudentKey
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.records import ExitEvents, RecordSet
@@ -131,6 +133,20 @@ class PredictionStore(Protocol):
         ...
 
 
+class ChallengeStore(Protocol):
+    """Knows which version challenges the champion, and keeps what it says unheard."""
+
+    async def current(self) -> Challenge | None:
+        """The challenge that is on, as it was last set; None without one."""
+        ...
+
+    async def save_shadows(self, shadows: Sequence[ShadowPrediction], *, challenge_id: str) -> None:
+        """Store what the challenger said beside answers; one statement, whatever their number. A pair that is stored
+        already stays as it is, and a student whom the district does not have is left out.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class CacheSlot:
     """Where an answer is cached: all fields of one student are dropped together."""
@@ -181,5 +197,18 @@ class AnswerCache(Protocol):
 
         Raises:
             DependencyDownError: it does not.
+        """
+        ...
+
+
+class FeedbackStore(Protocol):
+    """Takes what people say about students."""
+
+    async def give(self, statements: Sequence[Feedback], *, actor: str, request_id: str) -> Sequence[FeedbackStatus]:
+        """Store all of the statements durably, with one audit row each, or none; their statuses in the order given.
+
+        Raises:
+            FeedbackRefusedError: some cannot be taken.
+            DependencyDownError: the store does not answer; nothing was stored.
         """
         ...

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
 
 Category = Literal["low", "moderate", "high", "critical"]
+ModelRole = Literal["champion", "challenger"]
+"""In what capacity a model answers."""
 CATEGORIES: tuple[Category, ...] = ("low", "moderate", "high", "critical")
 
 
@@ -85,6 +87,9 @@ class Prediction:
     """None when reasons were not asked for; empty when none could be verified."""
     protective_factors: tuple[Reason, ...] | None = None
     attention_weeks: tuple[AttentionWeek, ...] = ()
+    role: ModelRole = "champion"
+    challenge_id: str | None = None
+    """The challenge that split the students between two models when this was answered; None: none did."""
     status: Literal["scored"] = "scored"
 
 

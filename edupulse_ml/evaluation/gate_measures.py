@@ -121,12 +121,13 @@ def calibration_figures(rows: JudgedRows, policy: PromotionPolicy, *, seed: int 
     return CalibrationFigures(
         rows.task,
         float(rows.label.mean()),
-        _slope(rows.label, score, rows.student, confidence=policy.confidence),
+        slope_figure(rows.label, score, rows.student, confidence=policy.confidence),
         _ece(rows, score, policy, seed=seed),
     )
 
 
-def _slope(label: Labels, score: Float64, student: NDArray[np.integer], *, confidence: float) -> Figure:
+def slope_figure(label: Labels, score: Float64, student: NDArray[np.integer], *, confidence: float) -> Figure:
+    """Calibration slope with an interval from a sandwich variance clustered by student."""
     slope = calibration_slope(label, score)
     if math.isnan(slope.value):
         return Figure(None, reason=slope.reason)

@@ -7,6 +7,7 @@ known, which is not the same as knowing that the student stayed.
 """
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
@@ -87,6 +88,29 @@ def outcomes_from_exits(
         followed_until=np.where(event_day != NEVER, event_day, followed).astype(np.int32),
         as_of_day=_last_answerable_day(known, count_day, as_of_day=as_of_day),
     )
+
+
+@dataclass(frozen=True)
+class NamedExits:
+    """What the registry says of N students beyond an enrolment's mere end. `is_named`: the last enrolment ended in an exit
+    whose code names the cause. `last_entry_day`: the latest entry known, -NEVER without any.
+    """
+
+    is_named: Bool
+    last_entry_day: Int32
+
+
+def named_exits(exits: ExitEvents, *, as_of_day: int, n_students: int) -> NamedExits:
+    """What the registry says of each student, as known on `as_of_day`."""
+    known = filter_events(exits, (exits.known_day <= as_of_day) & (as_of_day < exits.superseded_day))
+    closed = (known.exit_day != NEVER) & (known.exit_code >= 0)
+    named = closed & ~np.isin(known.exit_code, _codes(CODES_SETTLED_ON_COUNT_DAY))
+    count_day = next_count_day(np.where(closed, known.exit_day, 0).astype(np.int32))
+    is_named = np.zeros(n_students, dtype=np.bool_)
+    is_named[known.student[named & ~_goes_on(known, count_day)]] = True
+    last_entry = np.full(n_students, -NEVER, dtype=np.int32)
+    np.maximum.at(last_entry, known.student, known.entry_day)
+    return NamedExits(is_named, last_entry)
 
 
 def _last_answerable_day(known: ExitEvents, count_day: Int32, *, as_of_day: int) -> int:

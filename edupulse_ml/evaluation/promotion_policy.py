@@ -4,19 +4,19 @@ Defaults stand in `promotion_policy.yaml` beside this module: science.md 4.2 (ra
 (faithfulness) and 6.2 (coarse arithmetic).
 """
 
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field
 
-from edupulse_ml.core.errors import InvalidInputError
+from edupulse_ml.config import policy_files
+from edupulse_ml.config.policy_files import PolicySection, read_policy
 from edupulse_ml.evaluation.metrics import TOP_SHARES
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Margin = Annotated[float, Field(ge=0.0)]
 _FILE: Final = "promotion_policy.yaml"
+_GUIDE: Final = "promotion.md"
 
 
 def _measured_share(share: float) -> float:
@@ -29,11 +29,7 @@ def _measured_share(share: float) -> float:
 ListShare = Annotated[float, AfterValidator(_measured_share)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class WorseBy(_Section):
+class WorseBy(PolicySection):
     """By how much a candidate may fall behind a rival, in units of the metric."""
 
     surely_worse_by: Margin
@@ -42,7 +38,7 @@ class WorseBy(_Section):
     """Refused if the interval's lower end lies below minus this."""
 
 
-class RankingPolicy(_Section):
+class RankingPolicy(PolicySection):
     """Candidate against champion and LightGBM, on the same rows."""
 
     metrics: Annotated[tuple[Literal["average_precision", "auc"], ...], Field(min_length=1, strict=False)]
@@ -50,7 +46,7 @@ class RankingPolicy(_Section):
     lightgbm: WorseBy
 
 
-class ListPolicy(_Section):
+class ListPolicy(PolicySection):
     """Candidate against the ABC rule at lists of equal size."""
 
     shares: Annotated[tuple[ListShare, ...], Field(min_length=1, strict=False)]
@@ -59,14 +55,14 @@ class ListPolicy(_Section):
     """The lower end of the difference in precision must exceed this."""
 
 
-class EceLimit(_Section):
+class EceLimit(PolicySection):
     """Largest calibration error at base rates up to `base_rate_up_to`."""
 
     base_rate_up_to: Share
     at_most: Share
 
 
-class CalibrationPolicy(_Section):
+class CalibrationPolicy(PolicySection):
     """Slope and error of the calibrated scores."""
 
     slope: Annotated[tuple[float, float], Field(strict=False)]
@@ -77,7 +73,7 @@ class CalibrationPolicy(_Section):
         return next((limit.at_most for limit in self.ece if base_rate <= limit.base_rate_up_to), None)
 
 
-class FairnessPolicy(_Section):
+class FairnessPolicy(PolicySection):
     """Gaps between groups of students in missed leavers and false alarms."""
 
     gap_at_most: Share
@@ -88,7 +84,7 @@ class FairnessPolicy(_Section):
     """Students who left, below which nothing is told of a group's missed leavers."""
 
 
-class FaithfulnessPolicy(_Section):
+class FaithfulnessPolicy(PolicySection):
     """The seven tests of science.md 5.3; the curves (the seventh) are reported only."""
 
     students: Annotated[int, Field(ge=10)]
@@ -103,14 +99,14 @@ class FaithfulnessPolicy(_Section):
     noise_overlap_at_least: Share
 
 
-class ParityPolicy(_Section):
+class ParityPolicy(PolicySection):
     """What is served against its reference, in probability."""
 
     exact_at_most: Margin
     coarse_p99_at_most: Margin
 
 
-class PromotionPolicy(_Section):
+class PromotionPolicy(PolicySection):
     """Everything that `gate.judge_candidate` asks. `monitoring` is read by the monitoring package and opaque here."""
 
     version: Annotated[str, Field(min_length=1)]
@@ -133,16 +129,7 @@ def load_policy(path: Path | None = None) -> PromotionPolicy:
         InvalidInputError: the file is missing, is no YAML, or a key is unknown, missing or out of range; the message
             names the keys.
     """
-    if path is None:
-        return parse_policy(
-            resources.files("edupulse_ml.evaluation").joinpath(_FILE).read_text(encoding="utf-8"), _FILE
-        )
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"The promotion policy {path} cannot be read ({type(error).__name__}): name a YAML file."
-        raise InvalidInputError(msg) from error
-    return parse_policy(text, str(path))
+    return read_policy(PromotionPolicy, path, package="edupulse_ml.evaluation", file=_FILE, guide=_GUIDE)
 
 
 def parse_policy(text: str, name: str) -> PromotionPolicy:
@@ -151,15 +138,4 @@ def parse_policy(text: str, name: str) -> PromotionPolicy:
     Raises:
         InvalidInputError: as `load_policy`.
     """
-    try:
-        return PromotionPolicy.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
-        msg = f"The promotion policy {name} is no YAML: {error}"
-        raise InvalidInputError(msg) from error
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(str(part) for part in problem['loc']) or 'the file'}: {problem['msg']}"
-            for problem in error.errors(include_url=False, include_input=False)
-        )
-        msg = f"The promotion policy {name} does not fit: {problems}. docs/promotion.md lists every key."
-        raise InvalidInputError(msg) from error
+    return policy_files.parse_policy(PromotionPolicy, text, name=name, guide=_GUIDE)

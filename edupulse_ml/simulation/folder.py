@@ -15,14 +15,17 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 from edupulse_ml.core.errors import InvalidInputError
-from edupulse_ml.core.tables import TABLES
+from edupulse_ml.core.feedback import FEEDBACK_FILE
+from edupulse_ml.core.tables import TABLES, Table
 from edupulse_ml.simulation.district import build_district
 from edupulse_ml.simulation.records import RecordChunk, record_chunks, shared_tables
 from edupulse_ml.simulation.settings import DistrictPlan
 
 TRUTH_FOLDER: Final = "truth"
 PLAN_FILE: Final = "plan.json"
-_OWN_NAMES: Final = frozenset({TRUTH_FOLDER, *(f"{table.name}.csv" for table in TABLES)})
+SUPPORT_FILE: Final = "feedback.csv"
+"""Written where support is given; `edupulse import feedback` reads it."""
+_OWN_NAMES: Final = frozenset({TRUTH_FOLDER, SUPPORT_FILE, *(f"{table.name}.csv" for table in TABLES)})
 
 Progress = Callable[[int, int], None]
 """Called with schools done and schools in all."""
@@ -90,17 +93,26 @@ def _write(plan: DistrictPlan, folder: Path, *, progress: Progress) -> dict[str,
     rows = dict.fromkeys((table.name for table in TABLES), 0)
     with ExitStack() as stack:
         files = {table.name: stack.enter_context((folder / f"{table.name}.csv").open("wb")) for table in TABLES}
+        if plan.intervention:
+            files[SUPPORT_FILE] = stack.enter_context((folder / SUPPORT_FILE).open("wb"))
+            files[SUPPORT_FILE].write(_header(FEEDBACK_FILE))
         for table in TABLES:
-            files[table.name].write((",".join(column.name for column in table.columns) + "\n").encode())
+            files[table.name].write(_header(table))
         for name, table in shared_tables(district):
             rows[name] += _append(files[name], table)
         writers: dict[str, pq.ParquetWriter] = {}
         for done, chunk in enumerate(record_chunks(district), start=1):
             for name, table in chunk.tables.items():
                 rows[name] += _append(files[name], table)
+            if plan.intervention:
+                _append(files[SUPPORT_FILE], chunk.support)
             _append_truth(stack, writers, chunk, truth)
             progress(done, district.schools.n_schools)
     return rows
+
+
+def _header(table: Table) -> bytes:
+    return (",".join(column.name for column in table.columns) + "\n").encode()
 
 
 def _described(plan: DistrictPlan) -> str:

@@ -33,7 +33,8 @@ class Recorder:
             name: np.full((n, weeks), np.nan, dtype=np.float32)
             for name in ("engagement", "shock", "credit_deficit", "hazard")
         }
-        self._support_week = np.full(n, -1, dtype=np.int64)
+        self._n = n
+        self._support: list[tuple[Int, Int]] = []
         self._incidents: list[Incidents] = []
 
     def add_days(self, column: int, status: Int8, periods_absent: Int8) -> None:
@@ -80,11 +81,17 @@ class Recorder:
         self._final[:, year_index, term] = final_pct
 
     def add_support(self, supported: Bool, column: int) -> None:
-        """Support that began this week; the first time counts."""
-        self._support_week[supported & (self._support_week < 0)] = column
+        """Support that began this week."""
+        person = np.flatnonzero(supported)
+        self._support.append((person, np.full(len(person), column)))
 
     def finish(self, *, spells: Spells, item_due: Int8, leaving_day: Int, leaving_kind: Int8) -> Trajectory:
         """Everything that was recorded."""
+        nobody = np.empty(0, dtype=np.int64)
+        support_person = np.concatenate([nobody, *(person for person, _ in self._support)])
+        support_began = np.concatenate([nobody, *(week for _, week in self._support)])
+        first_support = np.full(self._n, -1, dtype=np.int64)
+        first_support[support_person[::-1]] = support_began[::-1]
         names = list(vars(self._incidents[0]))
         incidents = Incidents(**{name: np.concatenate([getattr(i, name) for i in self._incidents]) for name in names})
         return Trajectory(
@@ -104,6 +111,8 @@ class Recorder:
                 **self._hidden,
                 leaving_day=leaving_day,
                 leaving_kind=leaving_kind,
-                support_week=self._support_week,
+                support_week=first_support,
+                support_person=support_person,
+                support_began=support_began,
             ),
         )

@@ -14,15 +14,19 @@ from edupulse_ml.simulation.district import District, build_district, live
 from edupulse_ml.simulation.population import People
 from edupulse_ml.simulation.reference_rows import calendar_rows, enrollment_rows, school_rows, student_rows
 from edupulse_ml.simulation.settings import DistrictPlan
+from edupulse_ml.simulation.support_rows import support_rows
 from edupulse_ml.simulation.trajectories import Trajectory
 from edupulse_ml.simulation.truth import person_truth, weekly_truth
 
 
 @dataclass(frozen=True)
 class RecordChunk:
-    """Canonical tables of one school's people, by table name, and the hidden truth about them."""
+    """Canonical tables of one school's people, by table name, the support they were given, and the hidden truth about
+    them.
+    """
 
     tables: dict[str, pa.Table]
+    support: pa.Table
     people: pa.Table
     weeks: pa.Table
 
@@ -68,7 +72,8 @@ def _chunk(district: District, people: People, trajectory: Trajectory) -> Record
         "discipline_incidents": discipline_rows(rng, people, trajectory, calendar=district.calendar, last_day=last_day),
     }
     truth = person_truth(people, trajectory).filter(pa.array(was_seen))
-    return RecordChunk(tables, truth, weekly_truth(people, trajectory, last_day=last_day))
+    support = support_rows(people, trajectory, last_day=last_day)
+    return RecordChunk(tables, support, truth, weekly_truth(people, trajectory, last_day=last_day))
 
 
 def _last_day(plan: DistrictPlan) -> int | None:

@@ -88,7 +88,8 @@ class Hidden:
 
     `leaving_day` [N] is the last day attended of those who left school for good, -1 for the others.
     `leaving_kind` [N] is 0 without leaving, 1 for the modelled hazard, 2 for reasons outside all records,
-    3 for leaving over a summer. `support_week` [N] is the week index in which support began, -1 for none.
+    3 for leaving over a summer. `support_week` [N] is the week index in which support first began, -1 for none;
+    `support_person` and `support_began` have one entry per time that somebody was supported: who, and from which week.
     """
 
     engagement: Float32
@@ -98,3 +99,5 @@ class Hidden:
     leaving_day: Int
     leaving_kind: Int8
     support_week: Int
+    support_person: Int
+    support_began: Int

@@ -5,8 +5,17 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
+from edupulse_ml.core.challenge import ShadowPrediction
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
-from edupulse_ml.core.predictions import AttentionWeek, Category, Coverage, InsufficientData, Prediction, Reason
+from edupulse_ml.core.predictions import (
+    AttentionWeek,
+    Category,
+    Coverage,
+    InsufficientData,
+    ModelRole,
+    Prediction,
+    Reason,
+)
 
 
 def answer_rows(answers: Sequence[Prediction | InsufficientData], *, request_ids: Sequence[str]) -> str:
@@ -36,6 +45,8 @@ def _answer_row(answer: Prediction | InsufficientData, request_id: str) -> dict[
             "attention_weeks": [
                 {"week": week.week.isoformat(), "weight": week.weight} for week in answer.attention_weeks
             ],
+            "role": answer.role,
+            "challenge_id": answer.challenge_id,
         }
     return row
 
@@ -56,8 +67,11 @@ def prediction_from_row(student_id: StudentId, row: Sequence[Any]) -> Prediction
         reasons,
         protective_factors,
         attention_weeks,
+        role,
+        challenge_id,
     ) = row
     checked_category: Category = category
+    checked_role: ModelRole = role
     return Prediction(
         prediction_id=PredictionId(prediction_id),
         student_id=student_id,
@@ -73,6 +87,8 @@ def prediction_from_row(student_id: StudentId, row: Sequence[Any]) -> Prediction
         reasons=_reasons(reasons),
         protective_factors=_reasons(protective_factors),
         attention_weeks=tuple(AttentionWeek(date.fromisoformat(w["week"]), w["weight"]) for w in attention_weeks),
+        role=checked_role,
+        challenge_id=challenge_id,
     )
 
 
@@ -86,3 +102,28 @@ def _plain_reasons(reasons: tuple[Reason, ...] | None) -> list[dict[str, Any]] |
 
 def _reasons(stored: Sequence[Mapping[str, Any]] | None) -> tuple[Reason, ...] | None:
     return None if stored is None else tuple(Reason(**reason) for reason in stored)
+
+
+def shadow_rows(shadows: Sequence[ShadowPrediction]) -> str:
+    """The parameter `rows` of `save_shadows`, made as that of `save_answers` is."""
+    rows = [
+        {
+            "student_id": shadow.said.student_id,
+            "prediction_id": shadow.said.prediction_id,
+            "beside_prediction_id": shadow.beside.prediction_id,
+            "as_of": shadow.beside.as_of.isoformat(),
+            "created_at": shadow.said.created_at.isoformat(),
+            "feature_week": shadow.said.feature_week.isoformat(),
+            "model_version": shadow.said.model_version,
+            "policy_version": shadow.said.policy_version,
+            "risk_score": shadow.said.risk_score,
+            "risk_60plus": shadow.said.risk_60plus,
+            "category": shadow.said.category,
+            "answered_version": shadow.beside.model_version,
+            "answered_risk_score": shadow.beside.risk_score,
+            "answered_risk_60plus": shadow.beside.risk_60plus,
+            "answered_category": shadow.beside.category,
+        }
+        for shadow in shadows
+    ]
+    return json.dumps(rows, separators=(",", ":"), ensure_ascii=False)

@@ -1,11 +1,34 @@
 """Prometheus expositions of several sources as one."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from prometheus_client.core import CollectorRegistry, Metric
+from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
+
+
+@dataclass(frozen=True)
+class GaugeFamily:
+    """A gauge with its samples. Every sample has the same label names; no label holds student data."""
+
+    name: str
+    documentation: str
+    samples: Sequence[tuple[Mapping[str, str], float]]
+
+
+def gauges_exposition(families: Iterable[GaugeFamily]) -> str:
+    """The gauges in the Prometheus text format; those without samples are left out."""
+    told: list[Metric] = []
+    for family in families:
+        if family.samples:
+            labels = list(family.samples[0][0])
+            gauge = GaugeMetricFamily(family.name, family.documentation, labels=labels)
+            for values, value in family.samples:
+                gauge.add_metric([values[label] for label in labels], value)
+            told.append(gauge)
+    return _exposition(told)
 
 
 def merge_expositions(texts: Iterable[str], *, prefixes: Sequence[str], drop_labels: Iterable[str] = ()) -> str:
@@ -26,8 +49,12 @@ def merge_expositions(texts: Iterable[str], *, prefixes: Sequence[str], drop_lab
                 if key not in seen:
                     seen.add(key)
                     merged.samples.append(sample._replace(labels=labels))
+    return _exposition([families[name] for name in sorted(families)])
+
+
+def _exposition(families: Sequence[Metric]) -> str:
     registry = CollectorRegistry()
-    registry.register(_Families([families[name] for name in sorted(families)]))
+    registry.register(_Families(families))
     return generate_latest(registry).decode()
 
 

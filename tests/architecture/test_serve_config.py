@@ -80,9 +80,9 @@ def test_values_are_valid_for_ray_and_for_the_builder() -> None:
 def test_the_deployments_are_those_of_the_graph() -> None:
     from deployments.feature_fetcher import FeatureFetcher
     from deployments.gateway import Gateway
-    from deployments.risk_model import RiskModel
+    from deployments.risk_model import ChallengerModel, RiskModel
 
-    assert set(deployments()) == {FeatureFetcher.name, Gateway.name, RiskModel.name}
+    assert set(deployments()) == {FeatureFetcher.name, Gateway.name, RiskModel.name, ChallengerModel.name}
 
 
 def test_batches_can_fill_and_overload_reaches_the_api_first() -> None:
@@ -92,11 +92,12 @@ def test_batches_can_fill_and_overload_reaches_the_api_first() -> None:
     assert gateway["max_ongoing_requests"] > args.max_waiting
 
 
-@pytest.mark.parametrize("name", ["Gateway", "FeatureFetcher", "RiskModel"])
+@pytest.mark.parametrize("name", ["Gateway", "FeatureFetcher", "RiskModel", "ChallengerModel"])
 def test_autoscaling_is_bounded_and_leaves_room(name: str) -> None:
     deployment = deployments()[name]
     scaling = deployment["autoscaling_config"]
-    assert 1 <= scaling["min_replicas"] <= scaling["max_replicas"] <= 100
+    fewest = 0 if name == "ChallengerModel" else 1  # without a challenge there is nothing to run
+    assert fewest <= scaling["min_replicas"] <= scaling["max_replicas"] <= 100
     policy = scaling["policy"]["policy_kwargs"]
     if "metric" not in policy:  # else it counts students, of which a request holds many
         assert policy["per_replica"] < deployment["max_ongoing_requests"]
@@ -106,6 +107,11 @@ def test_autoscaling_is_bounded_and_leaves_room(name: str) -> None:
 def test_the_access_log_is_off_and_the_model_is_named_in_user_config() -> None:
     assert load()["logging_config"]["enable_access_log"] is False
     assert deployments()["RiskModel"]["user_config"] == {"model": "champion"}
+    assert deployments()["ChallengerModel"]["user_config"] == {"model": "challenger"}
+
+
+def test_without_a_challenge_the_challenger_has_no_process() -> None:
+    assert deployments()["ChallengerModel"]["autoscaling_config"]["min_replicas"] == 0
 
 
 def test_no_secret_is_in_the_file() -> None:

@@ -153,6 +153,7 @@ class PlainApp:
                 changes=_NoChanges(),
                 readiness=_AlwaysReady(),
                 metrics=uncounted,
+                feedback=stores.feedback,
                 token_sha256=parts.token_sha256(_ARGS),
                 version=version("edupulse"),
             )

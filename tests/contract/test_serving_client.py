@@ -4,15 +4,26 @@ import asyncio
 import inspect
 import warnings
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pandas as pd
 import pytest
 
 from deployments.ingress.api import create_api
-from edupulse_ml.client import AsyncEduPulse, EduPulse, FailedStudent, RetryPolicy, ScoredStudent
+from edupulse_ml.client import (
+    AsyncEduPulse,
+    EduPulse,
+    FailedStudent,
+    FlagFeedback,
+    InterventionFeedback,
+    OutcomeFeedback,
+    RetryPolicy,
+    ScoredStudent,
+    TrainingOrder,
+)
 from edupulse_ml.core.errors import (
     ConflictError,
     DependencyDownError,
@@ -21,7 +32,7 @@ from edupulse_ml.core.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
-from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.core.ids import ModelVersion, StudentId
 from edupulse_ml.core.predictions import InsufficientData
 from tests.fakes.predictions import prediction
 from tests.fakes.serving import NOW, REASON, TOKEN, LocalServing
@@ -199,3 +210,69 @@ def test_a_missing_server_is_named(clients: Clients) -> None:
         clients.call("predict", "S0")
     assert error.value.dependency == "postgresql"
     assert len(clients.pauses) == 1
+
+
+def test_a_training_run_is_started_seen_and_stopped(clients: Clients) -> None:
+    order = TrainingOrder(strategy="gru", epochs=7)
+    run = clients.call("start_training", order, idempotency_key="k")
+    assert (run.state, run.under_way, run.request) == ("queued", True, order)
+    assert clients.call("start_training", order, idempotency_key="k").job_id == run.job_id
+    assert clients.call("training_status", run.job_id) == run
+    with pytest.raises(ConflictError, match=str(run.job_id)):
+        clients.call("start_training")
+    stopped = clients.call("stop_training", run.job_id)
+    assert (stopped.state, stopped.under_way, stopped.error) == ("stopped", False, "Stopped on request.")
+    with pytest.raises(ConflictError):
+        clients.call("stop_training", run.job_id)
+    with pytest.raises(NotFoundError):
+        clients.call("training_status", UUID(int=99))
+
+
+def test_every_start_without_a_key_gets_one_of_its_own(clients: Clients) -> None:
+    clients.call("start_training")
+    (key,) = clients.serving.training.store.keys
+    assert UUID(key)
+
+
+def test_registered_models_and_a_card(clients: Clients) -> None:
+    newest, _older = clients.call("models")
+    assert (newest.model_version, newest.aliases) == ("2", ("champion",))
+    assert len(clients.call("models", limit=1)) == 1
+    model = clients.call("model", "2")
+    assert (model.metrics, model.report) == ({"test.auc": 0.8}, {"title": "District demo"})
+    assert clients.call("model_card", "2").startswith("<html>")
+    for version in ("1", "7"):
+        with pytest.raises(NotFoundError):
+            clients.call("model_card", version)
+
+
+def outcome(number: int, **changes: Any) -> OutcomeFeedback:
+    said: dict[str, Any] = {"student_id": StudentId("S1"), "recorded_at": datetime(2022, 2, 3, tzinfo=UTC)} | changes
+    return OutcomeFeedback(key=f"o{number}", given_by="registrar", outcome="left", happened_on=date(2022, 2, 1), **said)
+
+
+def test_any_number_of_statements_is_given_in_requests_of_100(clients: Clients) -> None:
+    made = clients.call("predict", "S1")
+    helped = InterventionFeedback(
+        key="i", student_id=StudentId("S1"), given_by="r", intervention="mentoring", started_on=date(2022, 1, 3)
+    )
+    opinion = FlagFeedback(
+        key="f", student_id=StudentId("S1"), given_by="r", verdict="useful", prediction_id=made.prediction_id
+    )
+    statements = [helped, opinion, *(outcome(number) for number in range(150))]
+    assert clients.call("give_feedback", statements) == ["created"] * 152
+    assert clients.call("give_feedback", statements) == ["unchanged"] * 152
+    stored = clients.serving.district.feedback.versions
+    assert len(stored) == 152
+    assert {version["recorded_at"] for version in stored[2:]} == {"2022-02-03T00:00:00+00:00"}
+    assert clients.call("give_feedback", []) == []
+
+
+def test_refused_feedback_is_an_exception_that_names_the_place(clients: Clients) -> None:
+    with pytest.raises(NotFoundError, match=r"body\.statements\.1\.outcome\.student_id"):
+        clients.call("give_feedback", [outcome(1), outcome(2, student_id=StudentId("nobody"))])
+    clients.call("give_feedback", [outcome(1)])
+    with pytest.raises(ConflictError):
+        clients.call("give_feedback", [outcome(1, student_id=StudentId("S2"))])
+    with pytest.raises(InvalidInputError, match="time zone"):
+        clients.call("give_feedback", [outcome(3, recorded_at=datetime(2022, 2, 3))])  # noqa: DTZ001

@@ -1,9 +1,10 @@
 """A small district in real stores, with a registered champion, for whole-district jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 
@@ -43,7 +44,7 @@ def make_artifact(*, seed: int = 3) -> ModelArtifact:
     )
 
 
-def register_champion(uri: str, folder: Path) -> None:
+def register_champion(uri: str, folder: Path, *, tags: Mapping[str, str] = MappingProxyType({})) -> None:
     """Register `make_artifact()` as the champion of the district `demo`."""
     from edupulse_ml.registry.models import ModelRegistry, model_name
     from edupulse_ml.registry.tracking import tracked_run
@@ -51,7 +52,7 @@ def register_champion(uri: str, folder: Path) -> None:
     make_artifact().save(folder / "artifact")
     registry = ModelRegistry(uri, name=model_name(DistrictId("demo")), cache_dir=folder / "models")
     with tracked_run(uri, experiment="e", run_name="r", artifact_root=folder / "runs", clock=FixedClock(NOW)) as run:
-        version = registry.register(folder / "artifact", run, tags={})
+        version = registry.register(folder / "artifact", run, tags=tags)
     registry.set_champion(version)
 
 

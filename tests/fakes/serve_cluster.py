@@ -104,7 +104,8 @@ def small(home: Path, port: int) -> dict[str, Any]:
     application["args"].update(home=str(home), model_poll_s=0.3, max_batch_size=8, max_waiting=40)
     for deployment in application["deployments"]:
         deployment["ray_actor_options"] = {"num_cpus": 0.1}
-        deployment["autoscaling_config"].update(min_replicas=1, max_replicas=1)
+        scaling = deployment["autoscaling_config"]
+        scaling.update(min_replicas=min(1, scaling["min_replicas"]), max_replicas=1)
         deployment["graceful_shutdown_timeout_s"] = 6
     return document
 

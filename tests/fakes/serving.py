@@ -15,7 +15,9 @@ from ray.serve import Application
 from deployments.change_fetching import ChangeFetcher
 from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
 from deployments.components import Stores
+from deployments.feedback import FeedbackService
 from deployments.ingress.services import Services
+from deployments.job_server import JobServer
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSlot, ModelSource
 from deployments.moments import DistrictZone
@@ -45,9 +47,12 @@ from edupulse_ml.core.records import (
 from edupulse_ml.core.sequences import FeatureBlock, SequenceBatch
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 from edupulse_ml.security.tokens import hash_token
+from tests.fakes import training
 from tests.fakes.clocks import FixedClock
+from tests.fakes.feedback import FakeFeedbackStore
 from tests.fakes.stores import (
     FakeAnswerCache,
+    FakeChallengeStore,
     FakeFeatureStore,
     FakePastRecords,
     FakePredictionStore,
@@ -263,9 +268,11 @@ class FakeDistrict:
         self.features.put(self.keys[StudentId("NEW")], student_block(0.2, weeks=2), through_week=LAST_WEEK)
         self.features.put(self.keys[StudentId("EMPTY")], empty_block(1), through_week=LAST_WEEK)
         self.predictions = FakePredictionStore(known=frozenset(self.keys))
+        self.challenges = FakeChallengeStore(known=frozenset(self.keys))
         self.cache = FakeAnswerCache()
         self.past = FakePastRecords(student_block(0.3))
         self.clock = FixedClock(NOW)
+        self.feedback = FakeFeedbackStore(self.keys, self._student_of, self.clock)
         self.computed: list[int] = []
 
     def compute(self, records: RecordSet, week: int) -> FeatureBlock:
@@ -277,11 +284,15 @@ class FakeDistrict:
     def compute_for(self, contract: FeatureContract) -> ComputeFeatures:
         return self.past.compute
 
+    def _student_of(self, prediction_id: PredictionId) -> StudentId | None:
+        own = [p.student_id for p in self.predictions.predictions if p.prediction_id == prediction_id]
+        return own[0] if own else None
+
     async def ping(self) -> None:
         self.reader.switch.require_up()
 
     def take_postgresql_down(self) -> None:
-        for part in (self.reader, self.features, self.predictions):
+        for part in (self.reader, self.features, self.predictions, self.feedback, self.challenges):
             part.switch.down = True
 
 
@@ -320,6 +331,7 @@ class LocalServing:
             timeout_s=2.0,
         )
         self.ids = 0
+        self.training = training.LocalTraining(self.district.clock)
         self.scoring = ScoringService(
             pipeline=self.pipeline,
             store=self.district.predictions,
@@ -347,6 +359,9 @@ class LocalServing:
                 timeout_s=0.5,
             ),
             metrics=Metrics(),
+            training=self.training.runs,
+            models=training.FakeModels(),
+            feedback=FeedbackService(self.district.feedback, answer_timeout_s=5),
             token_sha256=hash_token(TOKEN),
             version="0.0.0",
         )
@@ -382,13 +397,16 @@ class FakeComponents:
             self._note("closed")
 
         return Stores(
-            district.reader,
-            district.features,
-            district.predictions,
-            district.cache,
-            district.past,
-            district.ping,
-            close,
+            reader=district.reader,
+            features=district.features,
+            predictions=district.predictions,
+            challenges=district.challenges,
+            cache=district.cache,
+            training=training.FakeRunStore(clock),
+            past=district.past,
+            feedback=district.feedback,
+            ping=district.ping,
+            close=close,
         )
 
     def compute_features(self, config: ServingConfig) -> ComputeFeatures:
@@ -396,6 +414,12 @@ class FakeComponents:
 
     def model_source(self, config: ServingConfig) -> ModelSource:
         return FileChampion(self._champion_file)
+
+    def job_server(self, config: ServingConfig) -> JobServer:
+        return training.FakeJobServer()
+
+    def registry(self, config: ServingConfig):
+        raise NotImplementedError
 
     def clock(self) -> Clock:
         return FixedClock(NOW)

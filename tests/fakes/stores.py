@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
+from edupulse_ml.core.challenge import Challenge, ShadowPrediction
 from edupulse_ml.core.contract import (
     AUX_COLUMNS,
     CONTEXT_COLUMNS,
@@ -16,7 +17,7 @@ from edupulse_ml.core.contract import (
     FeatureContract,
 )
 from edupulse_ml.core.errors import DependencyDownError, NotFoundError
-from edupulse_ml.core.ids import StudentId, StudentKey
+from edupulse_ml.core.ids import PredictionId, StudentId, StudentKey
 from edupulse_ml.core.ports import CacheRead, CacheSlot, CacheWrite, District, FoundWindows, StoredWindows
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.records import E, ExitEvents, RecordSet, filter_events, take_students
@@ -251,6 +252,26 @@ class FakePastRecords:
         (block,) = (block for made, block in self._made if made is records)
         steps = int(((block.week[0] != PAD) & (block.week[0] <= week)).sum())
         return FeatureBlock(**{f.name: getattr(block, f.name)[:, :steps] for f in fields(FeatureBlock)})
+
+
+@dataclass
+class FakeChallengeStore:
+    """`ChallengeStore` in memory; `known` names the district's students."""
+
+    known: frozenset[StudentId]
+    challenge: Challenge | None = None
+    shadows: dict[tuple[str, PredictionId], ShadowPrediction] = field(default_factory=dict)
+    switch: Switch = field(default_factory=lambda: Switch("postgresql"))
+
+    async def current(self) -> Challenge | None:
+        self.switch.require_up()
+        return self.challenge
+
+    async def save_shadows(self, shadows: Sequence[ShadowPrediction], *, challenge_id: str) -> None:
+        self.switch.require_up()
+        for shadow in shadows:
+            if shadow.said.student_id in self.known:
+                self.shadows.setdefault((challenge_id, shadow.beside.prediction_id), shadow)
 
 
 @dataclass

@@ -1,11 +1,13 @@
 """The registry against a real MLflow on SQLite."""
 
+import asyncio
 import multiprocessing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from deployments.registered_models import RegisteredModels
 from edupulse_ml.core.errors import DependencyDownError, NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
 from edupulse_ml.registry.models import ModelRegistry, model_name
@@ -153,3 +155,42 @@ def test_tags_and_texts_are_kept_with_a_version(tracking_uri: str, tmp_path: Pat
     registry.write_text(version, "promotion/verdict.json", "{1}")
     assert registry.read_text(version, "card.html") == "<p>"
     assert registry.read_text(version, "promotion/verdict.json") == "{1}"
+
+
+def test_registered_models_are_shown_with_card_and_report_and_without_mlflows_own_tags(
+    tracking_uri: str, tmp_path: Path
+) -> None:
+    first = _register(tracking_uri, tmp_path, "bare", "shown")
+    second = _register(tracking_uri, tmp_path, "carded", "shown")
+    registry = _registry(tracking_uri, tmp_path / "cache", "shown")
+    registry.set_champion(first)
+    registry.set_champion(second)
+    registry.write_text(second, "evaluation/model-card.html", "<h1>Card</h1>")
+    registry.write_text(second, "evaluation/evaluation.json", '{"title": "Report"}')
+    opened: list[ModelRegistry] = []
+
+    def open_registry() -> ModelRegistry:
+        opened.append(_registry(tracking_uri, tmp_path / "cache", "shown"))
+        return opened[-1]
+
+    async def work() -> None:
+        models = RegisteredModels(open_registry)
+        listed = await models.list(limit=5)
+        assert [(model.version, model.aliases) for model in listed] == [(second, ("champion",)), (first, ("previous",))]
+        assert len(await models.list(limit=1)) == 1
+        described = await models.describe(second)
+        assert described == listed[0]
+        assert described.tags == {"git_commit": "abc", "contract": "c"}
+        assert described.metrics["loss"] == pytest.approx(1 / 3)
+        assert await models.card(second) == "<h1>Card</h1>"
+        assert await models.report(second) == {"title": "Report"}
+        assert await models.report(first) is None
+        with pytest.raises(NotFoundError, match="without a model card"):
+            await models.card(first)
+        for ask in (models.describe, models.card, models.report):
+            with pytest.raises(NotFoundError, match="no model of the version") as told:
+                await ask(ModelVersion("99"))
+            assert "MLflow" not in str(told.value)
+
+    asyncio.run(work())
+    assert len(opened) == 1

@@ -240,7 +240,14 @@ ROUTES = [
     ("POST", "/api/v1/predict/batch"),
     ("GET", "/api/v1/predict/history/S0"),
     ("GET", "/api/v1/predict/changes/S0"),
+    ("POST", "/api/v1/feedback"),
     ("GET", "/api/v1/models/current"),
+    ("GET", "/api/v1/models"),
+    ("GET", "/api/v1/models/{version}"),
+    ("GET", "/api/v1/models/{version}/card"),
+    ("POST", "/api/v1/training/start"),
+    ("GET", "/api/v1/training/status/{job_id}"),
+    ("POST", "/api/v1/training/stop/{job_id}"),
     ("GET", "/no/such/route"),
 ]
 

@@ -63,6 +63,15 @@ def test_wanted_replicas(metric: str | None, work: float, target: int, wanted: i
     assert policy(context(work, target=target, bounds=(1, 20)))[0] == wanted
 
 
+def test_where_the_bounds_allow_for_none_the_last_replica_goes_once_nothing_was_needed() -> None:
+    policy = SteadyScaling(per_replica=100, metric=STUDENTS)
+    wanted, state = policy(context(1, target=1, bounds=(0, 2)))
+    assert wanted == 1, "one student is work"
+    assert policy(context(0, target=1, state=state, now=50, bounds=(0, 2)))[0] == 1
+    assert policy(context(0, target=1, state=state, now=150, bounds=(0, 2)))[0] == 0
+    assert policy(context(0, target=1, state=state, now=150, bounds=(1, 2)))[0] == 1
+
+
 def test_before_a_replica_has_reported_nothing_changes() -> None:
     policy = SteadyScaling(per_replica=100, metric=STUDENTS)
     assert policy(context(None, target=3, state={"x": 1})) == (3, {"x": 1})
@@ -202,6 +211,6 @@ def test_bursts_are_where_rays_own_policy_gives_up_what_it_needs_again(monkeypat
 def test_the_policies_of_the_configuration_can_be_made() -> None:
     (application,) = yaml.safe_load(CONFIG.read_text())["applications"]
     made = [AutoscalingConfig.model_validate(item["autoscaling_config"]).policy for item in application["deployments"]]
-    assert [policy.policy_function for policy in made] == ["deployments.autoscaling:SteadyScaling"] * 3
+    assert [policy.policy_function for policy in made] == ["deployments.autoscaling:SteadyScaling"] * 4
     for policy in made:
         SteadyScaling(**policy.policy_kwargs)

@@ -18,7 +18,7 @@ from deployments.answers import decode_prediction, encode_prediction
 from deployments.messages import HopFailure, ServedModel
 from deployments.pipeline import translated
 from deployments.readiness import ReplicaReadiness
-from deployments.settings import AppArgs, SettingMissingError, complete, token_hash
+from deployments.settings import AppArgs, SettingMissingError, complete, token_hash, training_placement
 from edupulse_ml.config.settings import Settings
 from edupulse_ml.core.errors import ContractMismatchError, DependencyDownError, TooManyRequestsError
 from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
@@ -48,6 +48,18 @@ def test_arguments_win_over_the_environment_of_the_replica() -> None:
     assert (config.district, config.cache_ttl_s, config.contract.window_weeks) == ("north", 0, 12)
     assert (config.database_url, config.redis_url) == ("postgresql://d", "redis://r")
     assert complete(AppArgs(), settings(**SERVERS)).cache_ttl_s == 3600
+
+
+def test_a_training_job_is_told_what_the_arguments_name_and_has_the_rest_from_its_node() -> None:
+    placement = training_placement(complete(AppArgs(), settings(**SERVERS, district="south")))
+    assert placement.environment == {"EDUPULSE_DISTRICT": "south", "EDUPULSE_WINDOW_WEEKS": "20"}
+    assert placement.num_cpus == 0
+    args = AppArgs(home=Path("/srv/edupulse"), database_url="postgresql://x", window_weeks=12, training_cpus=2)
+    told = training_placement(complete(args, settings(**SERVERS)))
+    assert told.environment["EDUPULSE_HOME"] == "/srv/edupulse"
+    assert told.environment["EDUPULSE_DATABASE_URL"] == "postgresql://x"
+    assert told.environment["EDUPULSE_WINDOW_WEEKS"] == "12"
+    assert told.num_cpus == 2
 
 
 @pytest.mark.parametrize("missing", SERVERS)

@@ -2,14 +2,17 @@
 
 import hashlib
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
+from zoneinfo import ZoneInfo
 
 import pyarrow.parquet as pq
 import pytest
 
+from edupulse_ml.connectors.feedback_file import read_feedback
+from edupulse_ml.connectors.values import ReadingRules
 from edupulse_ml.core.tables import TABLES
 from edupulse_ml.simulation import folder as folder_module
-from edupulse_ml.simulation.folder import FolderNotEmptyError, write_folder
+from edupulse_ml.simulation.folder import SUPPORT_FILE, FolderNotEmptyError, write_folder
 from edupulse_ml.simulation.settings import DistrictPlan
 
 PLAN = DistrictPlan(students=120, years=1, seed=21)
@@ -85,3 +88,26 @@ def test_the_truth_lies_beside_the_records_and_is_named_in_no_table(tmp_path):
     assert {"ability", "frailty", "leaving_date"} <= set(people.column_names)
     columns = {column.name for table in TABLES for column in table.columns}
     assert not columns & {"ability", "frailty", "engagement", "hazard", "shock"}
+
+
+def test_support_that_was_given_is_listed_as_a_district_lists_it(tmp_path):
+    plan = DistrictPlan(students=300, years=1, seed=4, intervention=True)
+    write_folder(plan, tmp_path / "d")
+    rules = ReadingRules(zone=ZoneInfo("America/New_York"), now=datetime(2026, 9, 1, tzinfo=UTC))
+    rejected = []
+
+    class Rejects:
+        add = staticmethod(rejected.append)
+
+    listed = read_feedback(tmp_path / "d" / SUPPORT_FILE, rules=rules, rejects=Rejects())
+    statements = [statement for chunk in listed.chunks for statement in chunk.statements]
+    assert not rejected
+    assert len({statement.key for statement in statements}) == len(statements) > 10
+    assert {(one.ended_on - one.started_on).days for one in statements} == {55}
+    truth = pq.read_table(tmp_path / "d" / "truth" / "people.parquet").to_pylist()
+    first = {row["student_id"]: row["support_from"] for row in truth if row["support_from"] is not None}
+    assert first == {
+        one.student_id: min(other.started_on for other in statements if other.student_id == one.student_id)
+        for one in statements
+    }
+    write_folder(plan, tmp_path / "d")  # its own folder may be replaced

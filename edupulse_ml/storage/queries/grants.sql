@@ -11,10 +11,15 @@ GRANT SELECT, INSERT, UPDATE ON feature_windows TO {app_role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON student_audit_attributes, student_features, feature_refresh_queue TO {app_role};
 GRANT SELECT, INSERT, UPDATE (superseded_at)
     ON enrollments, attendance_records, grades, transcript, discipline_incidents TO {app_role};
-GRANT SELECT, INSERT ON predictions, audit_log, training_feedback TO {app_role};
+GRANT SELECT, INSERT ON predictions, shadow_predictions, challenge_settings, audit_log TO {app_role};
+GRANT SELECT, INSERT, UPDATE (superseded_at) ON feedback TO {app_role};
+GRANT SELECT ON training_feedback TO {app_role};
 GRANT SELECT, INSERT, UPDATE (finished_at, summary) ON imports TO {app_role};
 GRANT SELECT, INSERT ON replaced_schools, replaced_calendar, replaced_birth_dates TO {app_role};
 GRANT SELECT, INSERT, UPDATE (moved_at) ON promotions TO {app_role};
+GRANT SELECT, INSERT, UPDATE ON monthly_runs, monthly_steps TO {app_role};
+GRANT SELECT ON schema_migrations TO {app_role};
+GRANT SELECT, INSERT, UPDATE, DELETE ON monitoring_runs, monitoring_figures TO {app_role};
 
 -- name: close_chunks
 -- Chunks of TimescaleDB have the grants of their table but not its policies: nobody reaches them but through the table.

@@ -9,7 +9,8 @@ WITH given AS MATERIALIZED (
         student_id text, outcome text, request_id text,
         prediction_id uuid, as_of timestamptz, created_at timestamptz, feature_week date,
         model_version text, policy_version text, risk_score float8, risk_60plus float8, category text,
-        coverage jsonb, reasons jsonb, protective_factors jsonb, attention_weeks jsonb
+        coverage jsonb, reasons jsonb, protective_factors jsonb, attention_weeks jsonb,
+        role prediction_role, challenge_id uuid
     )
     JOIN students AS student USING (student_id)
 ), verdict AS (
@@ -17,11 +18,13 @@ WITH given AS MATERIALIZED (
 ), saved AS (
     INSERT INTO predictions (
         prediction_id, student_key, as_of, created_at, feature_week, model_version, policy_version,
-        risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+        risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks,
+        role, challenge_id
     )
     SELECT
         prediction_id, student_key, as_of, created_at, feature_week, model_version, policy_version,
-        risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+        risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks,
+        role, challenge_id
     FROM given
     WHERE outcome = 'scored' AND (SELECT is_complete FROM verdict)
     ON CONFLICT (prediction_id, created_at) DO NOTHING
@@ -53,7 +56,8 @@ SELECT student_key FROM students WHERE student_id = %(student_id)s;
 -- name: history
 SELECT
     prediction_id::text, as_of, created_at, feature_week, model_version, policy_version,
-    risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+    risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks,
+    role::text, challenge_id::text
 FROM predictions
 WHERE student_key = %(student_key)s
 ORDER BY created_at DESC, prediction_id

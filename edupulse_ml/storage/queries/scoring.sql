@@ -114,7 +114,7 @@ SELECT
     student.student_id, prediction.prediction_id::text, prediction.as_of, prediction.created_at,
     prediction.feature_week, prediction.model_version, prediction.policy_version, prediction.risk_score,
     prediction.risk_60plus, prediction.category, prediction.coverage, prediction.reasons,
-    prediction.protective_factors, prediction.attention_weeks
+    prediction.protective_factors, prediction.attention_weeks, prediction.role::text, prediction.challenge_id::text
 FROM predictions AS prediction JOIN students AS student USING (student_key)
 WHERE prediction.created_at >= (SELECT min(finished_at) FROM scoring_chunks WHERE run_id = %(run_id)s)
     AND prediction.created_at <= (SELECT max(finished_at) FROM scoring_chunks WHERE run_id = %(run_id)s)

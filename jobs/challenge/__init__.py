@@ -1,0 +1,1 @@
+"""Challenges: setting them, and comparing what they show."""

@@ -1,0 +1,1 @@
+"""What `edupulse monitor` reads and shows."""
