@@ -67,7 +67,8 @@ LIMIT %(limit)s;
 SELECT
     student.student_key, student.student_id,
     prediction_id::text, as_of, created_at, feature_week, model_version, policy_version,
-    risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks
+    risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks,
+    role::text, challenge_id::text
 FROM predictions JOIN students AS student USING (student_key)
 WHERE prediction_id = ANY(%(prediction_ids)s::uuid[]);
 
