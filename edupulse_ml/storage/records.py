@@ -24,7 +24,7 @@ from edupulse_ml.storage.record_sets import (
 )
 from edupulse_ml.storage.sql import load_queries
 
-__all__ = ["AuditAttributeReader", "PostgresRecordReader", "UnknownStudentKeyError"]
+__all__ = ["AuditAttributeReader", "KeyOrder", "PostgresRecordReader", "UnknownStudentKeyError"]
 
 
 class PostgresRecordReader:
