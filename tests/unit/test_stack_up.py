@@ -78,7 +78,7 @@ def test_up_serves_the_champion_and_tells_where_everything_is(servers: Recorder)
     document = servers.deployed[0]
     assert document["http_options"]["port"] == 8001
     models = [d["user_config"]["model"] for d in document["applications"][0]["deployments"] if "user_config" in d]
-    assert models == ["champion"]
+    assert models == ["champion", "challenger"]
     assert servers.migrated == ["postgresql://owner@/e?host=x"]
     assert servers.environment["EDUPULSE_DATABASE_URL"] == "postgresql://app@/e?host=x"
     assert servers.environment["MLFLOW_TRACKING_URI"] == "sqlite:////x/mlflow.db"
