@@ -72,6 +72,7 @@ class LiveRecord:
         self._jobs = jobs
         self._clock = clock
         self._lock = threading.Lock()
+        self._telling = threading.Lock()
         self._news = News()
         self._lines: deque[RunLine] = deque(maxlen=MAX_LINES)
         self._is_new = True
@@ -122,6 +123,20 @@ class LiveRecord:
         Raises:
             DependencyDownError: it does not answer; all is kept for the next time.
         """
+        # One at a time, or what the heartbeat has in hand would arrive after the end and be lost.
+        while not self._telling.acquire(blocking=False):  # noqa: ASYNC110 - whoever holds it is on another event loop
+            await asyncio.sleep(_TICK_S / 10)
+        try:
+            await self._tell_news(jobs)
+        finally:
+            self._telling.release()
+
+    @property
+    def has_news(self) -> bool:
+        """Whether there is something that the database was not told."""
+        return self._is_new
+
+    async def _tell_news(self, jobs: TrainingJobRepository) -> None:
         with self._lock:
             news, lines = self._news, tuple(self._lines)
             self._lines.clear()
@@ -139,11 +154,6 @@ class LiveRecord:
             )
         elif state == "stopping":
             self._stop_because = "The run was asked to stop."
-
-    @property
-    def has_news(self) -> bool:
-        """Whether there is something that the database was not told."""
-        return self._is_new
 
     def _heed(self) -> None:
         if self._stop_because is not None:
