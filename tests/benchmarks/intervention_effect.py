@@ -28,6 +28,7 @@ from edupulse_ml.models.calibrated import CalibratedModel
 from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData
 from edupulse_ml.models.rivals.boosted import Boosted
+from edupulse_ml.models.rivals.logistic import Logistic
 from edupulse_ml.simulation import dynamics, engagement
 from edupulse_ml.simulation.district import build_district
 from edupulse_ml.simulation.records import record_chunks, shared_tables
@@ -38,6 +39,7 @@ from tests.benchmarks.district import FIRST_YEAR, LAST_WEEK, ZONE
 
 _TASK: Final[Task] = risk_task(180)
 _YEARS: Final = 3
+_RIVALS: Final = {Boosted.name: Boosted, Logistic.name: Logistic}
 _WINDOW: Final = 20
 _THROUGH: Final = date(FIRST_YEAR + 1, 11, 15)
 """Who came back after the last year must be on record, or nobody did."""
@@ -121,9 +123,10 @@ def labels_of(data: TrainingData, student: NDArray[np.int32], step: NDArray[np.i
     return task_labels(data.outcomes.select(student), cutoff_day=cutoff, task=_TASK)
 
 
-def judged(learned: Experiment, judge_on: Experiment, *, seed: int) -> Mapping[str, str]:
+def judged(learned: Experiment, judge_on: Experiment, *, kind: str, seed: int) -> Mapping[str, str]:
     """Figures of a model that learned from one experiment, on the test people of another."""
-    model = CalibratedModel(Boosted(InputNorms.fit(learned.train)), held_out=learned.held_out, allow_small=True)
+    rival = _RIVALS[kind](InputNorms.fit(learned.train))
+    model = CalibratedModel(rival, held_out=learned.held_out, allow_small=True)
     model.fit(
         learned.train, learned.calibration, tasks=[_TASK], window_weeks=_WINDOW, seed=seed, progress=lambda _: None
     )
@@ -148,8 +151,9 @@ def _words(label: NDArray[np.int8], score: NDArray[np.float64], rows: NDArray[np
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("--students", type=int, default=5000)
+    asked.add_argument("--students", type=int, default=3000)
     asked.add_argument("--seed", type=int, default=1)
+    asked.add_argument("--model", choices=tuple(_RIVALS), default=Logistic.name)
     asked.add_argument("--gain", type=float, default=2.0)
     asked.add_argument("--weeks", type=int, default=9)
     asked.add_argument("--uptake", type=float, default=0.6)
@@ -177,7 +181,7 @@ def main() -> None:
         "(never supported)": unsupported,
     }
     for name, experiment in learned.items():
-        for rows, figures in judged(experiment, unsupported, seed=options.seed).items():
+        for rows, figures in judged(experiment, unsupported, kind=options.model, seed=options.seed).items():
             console.print(f"{name:24} {rows:20} {figures}")
 
 
