@@ -272,6 +272,22 @@ def test_leavers_of_whom_nobody_knows_where_they_went(counts, severity) -> None:
     )
 
 
+@pytest.mark.parametrize(("gone", "severity"), [(20, None), (60, "warning"), (295, "blocker")])
+def test_a_year_whose_next_one_is_missing(gone: int, severity: str | None) -> None:
+    ended = ExitCount("east", 2024, "year_end", 300, gone, 1, 1)
+    assert found(replace(sound(), exits=[ended])) == (
+        [(severity, "not_returned.enrollments", ("east",))] if severity else []
+    )
+    before_the_count = judge_data(
+        replace(sound(), exits=[ended]),
+        district_id="demo",
+        as_of=datetime(2025, 9, 30, tzinfo=UTC),
+        zone=ZONE,
+        policy=POLICY,
+    )
+    assert "not_returned.enrollments" not in {finding.name for finding in before_the_count.findings}
+
+
 def test_dropouts_that_are_known_late() -> None:
     assert found(replace(sound(), exits=exits(unknown=0, delay=70))) == [
         ("warning", "label_delay.enrollments", ("east",))
