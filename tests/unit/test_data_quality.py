@@ -115,6 +115,16 @@ def test_a_short_week_is_no_fall_and_a_gap_in_delivery_is() -> None:
     ] * 2
 
 
+def test_the_week_in_progress_is_no_fall() -> None:
+    def change(record: RecordWeek) -> RecordWeek:
+        return replace(record, rows=0) if record.week == WEEKS[-1] else record
+
+    counts = changed(sound(), "attendance_records", change)
+    assert found(counts) == []
+    on_monday = judge_data(counts, district_id="demo", as_of=NOW + timedelta(days=2), zone=ZONE, policy=POLICY)
+    assert {finding.name for finding in on_monday.findings} == {"volume.attendance_records"}
+
+
 def test_attendance_that_is_missing_for_a_tenth_of_the_year_is_a_blocker() -> None:
     def change(record: RecordWeek) -> RecordWeek:
         return replace(record, rows=0) if record.week in WEEKS[8:11] else record
