@@ -27,6 +27,7 @@ COUNTING_EARLIER_YEARS: Final = frozenset(
     }
 )
 """Features that know more the further back the records reach."""
+_BY_POLICY: Final = "not judged, by the policy"
 _SHORT_HISTORY: Final = "not judged: it counts earlier school years, and the training cohort's records hold few of them"
 
 Float64 = NDArray[np.float64]
@@ -83,15 +84,16 @@ def feature_drift(
     for index, name in enumerate(FEATURE_NAMES):
         found += _column(name, reference, current, index, policy)
         found.append(_missing(name, reference, current, index, policy))
-    figures = _judged(found, policy)
-    if reference_days >= policy.history_days:
-        return figures
-    return tuple(
-        replace(figure, limit=None, is_alert=False, note=figure.note or _SHORT_HISTORY)
-        if figure.subject in COUNTING_EARLIER_YEARS
-        else figure
-        for figure in figures
-    )
+    untold = dict.fromkeys(policy.not_judged, _BY_POLICY)
+    if reference_days < policy.history_days:
+        untold |= dict.fromkeys(COUNTING_EARLIER_YEARS, _SHORT_HISTORY)
+    return tuple(_told_only(figure, untold) for figure in _judged(found, policy))
+
+
+def _told_only(figure: WatchedFigure, untold: Mapping[str, str]) -> WatchedFigure:
+    if figure.subject not in untold or figure.kind == "missing":
+        return figure
+    return replace(figure, limit=None, is_alert=False, note=figure.note or untold[figure.subject])
 
 
 def score_drift(

@@ -70,6 +70,9 @@ class LeaverPolicy(PolicySection):
     p90_delay_days: Days
     unknown_share: Share
     block_unknown_share: Share
+    not_returned_share: Share
+    """Of the students enrolled to the end of a school year, those enrolled nowhere by the next 1 October."""
+    block_not_returned_share: Share
     min_exits: Annotated[int, Field(ge=10)]
     """Exits of a school year below which nothing is told of it."""
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from edupulse_ml.core.weeks import day_from_number, local_day
@@ -40,14 +40,17 @@ def judge_data(
 
 
 def _findings(counts: DataCounts, *, as_of: datetime, zone: ZoneInfo, policy: DataPolicy) -> Iterator[Finding]:
-    yield from volume_findings(counts.school_weeks, counts.records, policy=policy.volumes)
+    today = day_from_number(local_day(as_of, zone))
+    # Of the week in progress, much is still to come.
+    closed = [week for week in counts.school_weeks if week.week + timedelta(days=7) <= today]
+    yield from volume_findings(closed, counts.records, policy=policy.volumes)
     yield from freshness_findings(
         counts.school_days, counts.school_weeks, counts.records, as_of=as_of, zone=zone, policy=policy
     )
     yield from late_findings(counts.records, policy=policy)
     yield from missing_findings(counts.features, policy=policy.missing)
     yield from impossible_findings(counts.records, counts.overlapping, policy=policy.impossible)
-    yield from leaver_findings(counts.exits, today=day_from_number(local_day(as_of, zone)), policy=policy.leavers)
+    yield from leaver_findings(counts.exits, today=today, policy=policy.leavers)
     yield from _not_materialised(counts, policy.not_materialised)
 
 

@@ -24,6 +24,7 @@ def leaver_findings(exits: Sequence[ExitCount], *, today: date, policy: LeaverPo
         counts = list(run)
         yield from _late(year, counts, policy)
         if date(year + 1, COUNT_MONTH, COUNT_DAY) <= today:
+            yield from _not_returned(year, counts, policy)
             yield from _unresolved(year, counts, policy)
 
 
@@ -50,6 +51,32 @@ def _late(year: int, counts: Sequence[ExitCount], policy: LeaverPolicy) -> Itera
             figure=float(most),
             limit=policy.p90_delay_days,
         )
+
+
+def _not_returned(year: int, counts: Sequence[ExitCount], policy: LeaverPolicy) -> Iterator[Finding]:
+    """School years after which far more students did not come back than leave over a summer: the enrolments of the next
+    year are missing, and everybody of whom they would tell counts as a dropout.
+    """
+    ended = [count for count in counts if count.exit_code == _YEAR_END]
+    exits = sum(count.exits for count in ended)
+    if exits < policy.min_exits:
+        return
+    share = sum(count.gone for count in ended) / exits
+    if share <= policy.not_returned_share:
+        return
+    is_blocker = share > policy.block_not_returned_share
+    yield Finding(
+        name=f"not_returned.{_TABLE}",
+        severity="blocker" if is_blocker else "warning",
+        message=(
+            f"{_TABLE}: of those who were enrolled to the end of {year}-{year + 1}, {per_cent(share)} are enrolled nowhere"
+            " by the next 1 October; they count as dropouts."
+        ),
+        advice=f"Import the enrolments of {year + 1}-{year + 2}, or look from a day before that 1 October.",
+        schools=tuple(sorted({count.school_id for count in ended if count.gone})),
+        figure=share,
+        limit=policy.block_not_returned_share if is_blocker else policy.not_returned_share,
+    )
 
 
 def _unresolved(year: int, counts: Sequence[ExitCount], policy: LeaverPolicy) -> Iterator[Finding]:

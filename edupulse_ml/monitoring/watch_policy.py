@@ -24,6 +24,8 @@ class DriftPolicy(PolicySection):
     """Distance that must go with the index: rates of few items move between neighbouring values of a grid."""
     ks_above: Positive
     missing_rise_above: Share
+    not_judged: Annotated[tuple[str, ...], Field(strict=False)]
+    """Features whose index and distance are told and never an alert."""
     history_days: Annotated[int, Field(ge=0)]
     """Days of training weeks below which features that count earlier school years are told and not judged."""
     chance_below: Annotated[float, Field(gt=0.0, lt=0.5)]

@@ -178,6 +178,13 @@ def test_a_generated_district_has_no_blocker_and_the_gaps_that_were_planted(gene
     assert not [name for name in found if name.startswith(("volume.", "impossible.", "freshness."))]
 
 
+def test_a_generated_district_whose_next_year_is_missing_is_not_fit(generated: tuple[Settings, str]) -> None:
+    after_the_count = check(generated[0], datetime(2026, 10, 2, 12, tzinfo=UTC))
+    assert [finding.name for finding in after_the_count.blockers if "enrollments" in finding.name] == [
+        "not_returned.enrollments"
+    ]
+
+
 def test_a_feed_that_stops_in_the_generated_district_is_found(generated: tuple[Settings, str]) -> None:
     settings, admin_url = generated
     in_may = datetime(2026, 5, 20, 12, tzinfo=UTC)

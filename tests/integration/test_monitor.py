@@ -24,8 +24,8 @@ from jobs.monitor import Watched, WatchRequest, monitor_district
 from tests.fakes.clocks import FixedClock
 from tests.fakes.scored_district import register_champion
 
-NOW = datetime(2026, 10, 15, 12, tzinfo=UTC)
-"""After the 1 October on which the leavers of the last year are settled."""
+NOW = datetime(2026, 9, 15, 12, tzinfo=UTC)
+"""Before the 1 October on which the leavers over the summer are settled; those of the year before are."""
 
 TRAINED_ON = {"data_first_cutoff": "2023-08-27", "data_last_cutoff": "2024-06-16"}
 STUDENTS = 500
@@ -110,7 +110,7 @@ def test_a_day_is_looked_at_once_and_anew_only_when_asked(quiet: Watchable) -> N
     assert second.report == first.report
     again = quiet.monitor(now=tomorrow, again=True)
     assert again.page == first.page
-    of_day = "SELECT count(*) FROM monitoring_runs WHERE day = '2026-10-16'"
+    of_day = "SELECT count(*) FROM monitoring_runs WHERE day = '2026-09-16'"
     assert quiet.values(of_day) == [1]
     kept = quiet.latest()
     assert kept is not None
@@ -128,7 +128,7 @@ def test_two_at_once_leave_one_run(quiet: Watchable) -> None:
     done = asyncio.run(both())
     assert sorted(watched.page is None for watched in done) == [False, True]
     assert done[0].report == done[1].report
-    assert quiet.values("SELECT count(*) FROM monitoring_runs WHERE day = '2026-10-17'") == [1]
+    assert quiet.values("SELECT count(*) FROM monitoring_runs WHERE day = '2026-09-17'") == [1]
 
 
 def test_scores_and_their_outcomes_are_judged_once_they_are_there(quiet: Watchable) -> None:

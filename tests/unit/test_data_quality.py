@@ -115,6 +115,16 @@ def test_a_short_week_is_no_fall_and_a_gap_in_delivery_is() -> None:
     ] * 2
 
 
+def test_the_week_in_progress_is_no_fall() -> None:
+    def change(record: RecordWeek) -> RecordWeek:
+        return replace(record, rows=0) if record.week == WEEKS[-1] else record
+
+    counts = changed(sound(), "attendance_records", change)
+    assert found(counts) == []
+    on_monday = judge_data(counts, district_id="demo", as_of=NOW + timedelta(days=2), zone=ZONE, policy=POLICY)
+    assert {finding.name for finding in on_monday.findings} == {"volume.attendance_records"}
+
+
 def test_attendance_that_is_missing_for_a_tenth_of_the_year_is_a_blocker() -> None:
     def change(record: RecordWeek) -> RecordWeek:
         return replace(record, rows=0) if record.week in WEEKS[8:11] else record
@@ -270,6 +280,22 @@ def test_leavers_of_whom_nobody_knows_where_they_went(counts, severity) -> None:
     assert [(f.severity, f.name) for f in report.findings] == (
         [(severity, "leaver_codes.enrollments")] if severity else []
     )
+
+
+@pytest.mark.parametrize(("gone", "severity"), [(20, None), (60, "warning"), (295, "blocker")])
+def test_a_year_whose_next_one_is_missing(gone: int, severity: str | None) -> None:
+    ended = ExitCount("east", 2024, "year_end", 300, gone, 1, 1)
+    assert found(replace(sound(), exits=[ended])) == (
+        [(severity, "not_returned.enrollments", ("east",))] if severity else []
+    )
+    before_the_count = judge_data(
+        replace(sound(), exits=[ended]),
+        district_id="demo",
+        as_of=datetime(2025, 9, 30, tzinfo=UTC),
+        zone=ZONE,
+        policy=POLICY,
+    )
+    assert "not_returned.enrollments" not in {finding.name for finding in before_the_count.findings}
 
 
 def test_dropouts_that_are_known_late() -> None:

@@ -101,6 +101,15 @@ def test_an_index_without_a_distance_is_no_alert() -> None:
     assert found() == set()
 
 
+def test_what_the_policy_excepts_is_told_only_and_may_still_go_missing() -> None:
+    column = FEATURE_INDEX["missing_assignment_rate_4wk"]
+    now = cohort(1)
+    assert alerts(cohort(0), with_values(now, column, now.values[:, column] + 2)) == set()
+    gone = now.values[:, column].copy()
+    gone[now.student % 4 == 0] = np.nan
+    assert alerts(cohort(0), with_values(now, column, gone)) == {("missing", "missing_assignment_rate_4wk")}
+
+
 def test_what_counts_earlier_years_is_judged_only_beside_a_long_history() -> None:
     column = FEATURE_INDEX["credits_earned_ratio"]
     now = cohort(1)
