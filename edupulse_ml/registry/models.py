@@ -187,6 +187,12 @@ class ModelRegistry:
             found = self._client.search_model_versions(f"name='{self._name}'")
         return sorted((ModelVersion(str(v.version)) for v in found), key=int, reverse=True)
 
+    def find(self, *, tag: str, value: str) -> ModelVersion | None:
+        """The newest version that was registered with this tag; None where there is none."""
+        with translated_errors():
+            found = self._client.search_model_versions(f"name='{self._name}' and tags.`{tag}` = '{value}'")
+        return max((ModelVersion(str(version.version)) for version in found), key=int, default=None)
+
     def _run_of(self, version: ModelVersion) -> str:
         with translated_errors():
             return str(self._client.get_model_version(self._name, version).run_id)

@@ -37,6 +37,8 @@ TENANT_TABLES = [
     "promotions",
     "monitoring_runs",
     "monitoring_figures",
+    "monthly_runs",
+    "monthly_steps",
     "imports",
 ]
 

@@ -13,6 +13,8 @@ GRANT SELECT, INSERT, UPDATE (superseded_at)
     ON enrollments, attendance_records, grades, transcript, discipline_incidents TO {app_role};
 GRANT SELECT, INSERT ON predictions, audit_log, training_feedback, imports TO {app_role};
 GRANT SELECT, INSERT, UPDATE (moved_at) ON promotions TO {app_role};
+GRANT SELECT, INSERT, UPDATE ON monthly_runs, monthly_steps TO {app_role};
+GRANT SELECT ON schema_migrations TO {app_role};
 GRANT SELECT, INSERT, UPDATE, DELETE ON monitoring_runs, monitoring_figures TO {app_role};
 
 -- name: close_chunks
