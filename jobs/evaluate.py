@@ -21,6 +21,7 @@ from edupulse_ml.training.pipeline import fit_rivals
 from jobs.experiment import History, Predict, default_tasks, judge, set_up
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
+from jobs.preflight import CheckOption, check_before, model_check, serving_checks
 from jobs.progress import progress_bars
 from jobs.promotion.reasons import reasons_on_test
 from jobs.reporting import SPLIT_SEED, TEST_YEAR, show_report
@@ -37,9 +38,13 @@ def evaluate(
         typer.Option(min=0, help="Schools to hold out one by one, fitting LightGBM without each; 0: none are."),
     ] = 0,
     out: Annotated[Path | None, typer.Option(help="Folder for report.json, report.html and model-card.html.")] = None,
+    check: CheckOption = False,
 ) -> None:
     """Judge a registered model on the test year and people of its own split, with the outcomes known by now."""
     settings, console = load_settings(), Console()
+    if check:
+        check_before(settings, console, *serving_checks(), model_check(model))
+        return
     report = asyncio.run(
         evaluate_model(
             settings,

@@ -104,9 +104,7 @@ async def monitor_model(context: JobContext, request: WatchRequest, *, console: 
         looking = _Looking(context, model, fetched.version, as_of, day, policy_version, policy)
         report, outcomes = await looking.report(last_closed_week(as_of, zone), console)
         await runs.keep(_kept(report))
-        page = write_pages(
-            report, None if outcomes is None else outcomes.report, context.paths.home / "reports" / "monitoring"
-        )
+        page = write_pages(report, None if outcomes is None else outcomes.report, context.paths.reports / "monitoring")
     return Watched(report, page)
 
 

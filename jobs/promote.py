@@ -13,6 +13,7 @@ from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.promotion_policy import load_policy
 from jobs.materialise import materialise_pending
+from jobs.preflight import CheckOption, check_before, gate_check, model_check, serving_checks
 from jobs.progress import progress_bars
 from jobs.promotion.deciding import (
     Override,
@@ -36,6 +37,7 @@ def promote(
     override: Annotated[bool, typer.Option("--override", help="Promote even if the policy is not met.")] = False,
     name: Annotated[str | None, typer.Option(help="Who decides; needed for an override, and kept.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why; needed for an override, and kept.")] = None,
+    check: CheckOption = False,
 ) -> None:
     """Judge a registered version by the written policy, and make it the champion if it passes.
 
@@ -44,14 +46,17 @@ def promote(
     """
     if override and not (name and reason):
         raise InvalidInputError("An override needs a name and a reason: --override --name NAME --reason WHY.")
-    console = Console()
+    settings, console = load_settings(), Console()
+    if check:
+        check_before(settings, console, *serving_checks(), gate_check(policy), model_check(version, newest=True))
+        return
     request = PromotionRequest(
         policy=load_policy(policy),
         by=name or _COMMAND,
         version=ModelVersion(version) if version else None,
         override=Override(name or "", reason or "") if override else None,
     )
-    outcome = asyncio.run(promote_version(load_settings(), request, clock=SystemClock(), console=console))
+    outcome = asyncio.run(promote_version(settings, request, clock=SystemClock(), console=console))
     show_verdict(outcome.verdict, console)
     if not outcome.promoted:
         raise refusal(outcome.verdict)

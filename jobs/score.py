@@ -16,6 +16,7 @@ from edupulse_ml.core.predictions import Prediction
 from jobs.bulk.running import Place
 from jobs.bulk.score_runs import DistrictScores, ScoreRequest
 from jobs.bulk.score_runs import score as run_scoring
+from jobs.preflight import CheckOption, check_before, folder_check, model_check, ray_check, serving_checks
 
 _LISTED_ON_TERMINAL: Final = 10
 
@@ -45,12 +46,17 @@ def score(
     place: Annotated[
         Place, typer.Option("--on", help="In this process (`here`), on Ray, or whichever is quicker (`auto`).")
     ] = "auto",
+    check: CheckOption = False,
 ) -> None:
     """Score every enrolled student with the champion and store the predictions.
 
     A run that was interrupted is continued by the next one; a second run at the same time waits for the first.
     """
     settings, clock, console = load_settings(), SystemClock(), Console()
+    if check:
+        used = folder_check(model) if model else model_check()
+        check_before(settings, console, *serving_checks(), used, *ray_check(needed=place == "ray"))
+        return
     listed = top if top is not None else _LISTED_ON_TERMINAL * console.is_terminal
     request = ScoreRequest(
         as_of=as_of.date() if as_of else None,

@@ -2,7 +2,8 @@
 
 import asyncio
 import tempfile
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -28,6 +29,7 @@ from jobs.experiment import Experiment, History, default_tasks, judge, latest_te
 from jobs.fitting import FittedModels, RayWorkers, fit_all
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
+from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
 from jobs.promotion.deciding import (
     PromotionPlaces,
@@ -51,7 +53,7 @@ _COMMAND = "edupulse train"
 class TrainingRequest:
     """What a training run is asked for. `test_year` None: the latest settled school year. `by_person`: split by person
     only. `workers` None: train in this process. `strategy` is one of `training.strategies.STRATEGIES`, `seeds` are the
-    networks of an ensemble.
+    networks of an ensemble. The version is registered with `tags`, beside those that say what it was trained on.
     """
 
     training: TrainingOptions
@@ -63,6 +65,7 @@ class TrainingRequest:
     strategy: str = DEFAULT_STRATEGY
     seeds: int = DEFAULT_SEEDS
     ignored: IgnoredBlockers = NOTHING_IGNORED
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 def train(  # noqa: PLR0913 - one argument per option of the command
@@ -96,9 +99,13 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         list[str] | None, typer.Option(help="Train although `edupulse check-data` finds this; may be repeated.")
     ] = None,
     reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
+    check: CheckOption = False,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
+    if check:
+        check_before(settings, console, *training_checks(ray=workers > 0))
+        return
     training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
     run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
     ray_workers = (
@@ -212,7 +219,7 @@ def _fit_and_register(
             name=f"train {started:%Y-%m-%d %H:%M}",
             fitted=fitted,
             options=options,
-            tags=tags,
+            tags={**tags, **request.tags},
             reports=reports,
         )
     console.print(f"Registered as version {version}.")

@@ -68,6 +68,11 @@ class StackPaths:
         return self.home / "mlartifacts"
 
     @property
+    def reports(self) -> Path:
+        """Pages that jobs leave for people."""
+        return self.home / "reports"
+
+    @property
     def identity(self) -> str:
         """Ten hexadecimal digits that tell this home from the others on the machine."""
         return hashlib.sha256(str(self.home).encode()).hexdigest()[:10]

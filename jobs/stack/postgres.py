@@ -56,6 +56,11 @@ def ensure_postgres(paths: StackPaths) -> PostgresUrls:
     if known is None or not is_alive(known) or not listens(socket_folder(paths) / _SOCKET_NAME):
         with exclusive(paths, NAME):
             _start_if_needed(paths)
+    return postgres_urls(paths)
+
+
+def postgres_urls(paths: StackPaths) -> PostgresUrls:
+    """The URLs of the server of this home, whether it runs or not."""
     folder = quote(str(socket_folder(paths)), safe="")
     return PostgresUrls(
         app=f"postgresql://{APP_ROLE}@/{DATABASE}?host={folder}",

@@ -30,6 +30,11 @@ def ensure_redis(paths: StackPaths, *, environment: Mapping[str, str]) -> str:
     if known is None or not is_alive(known) or not _answers(socket_path(paths)):
         with exclusive(paths, NAME):
             _start_if_needed(paths, environment)
+    return redis_url(paths)
+
+
+def redis_url(paths: StackPaths) -> str:
+    """The URL of the server of this home, whether it runs or not."""
     return f"unix://{socket_path(paths)}"
 
 
