@@ -51,6 +51,7 @@ COMMANDS: Final = (
     Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),
     Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),
     Command("score", "jobs.score", "score", "Score students and store the predictions.", _MODEL),
+    Command("monthly", "jobs.monthly", "monthly", "Retrain, judge, score and report, once a month.", _MODEL),
     Command("monitor", "jobs.monitor", "monitor", "Watch features, scores and outcomes for drift.", _MODEL),
     Command("benchmark", "jobs.benchmark", "app", "Train and test on a public data set.", _MODEL),
 )

@@ -1,0 +1,1 @@
+"""The month of a district: its steps, what each leaves behind, and the report."""
