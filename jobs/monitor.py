@@ -21,6 +21,7 @@ from edupulse_ml.monitoring.figures import FigureKind, WatchedFigure, WatchRepor
 from edupulse_ml.monitoring.outcome_watch import JudgedOutcomes, judge_served, monthly, outcome_figures
 from edupulse_ml.monitoring.watch_policy import WatchPolicy, load_watch_policy
 from edupulse_ml.storage.monitoring import KeptFigure, KeptRun, MonitoringRepository
+from jobs.preflight import CheckOption, check_before, model_check, serving_checks
 from jobs.progress import progress_bars
 from jobs.watching.cohorts import ReadCohorts, Scorer, TrainingWeeks, read_cohorts
 from jobs.watching.served import read_scores, read_served, score_tasks
@@ -55,12 +56,16 @@ def monitor(
     ] = None,
     policy: Annotated[Path | None, typer.Option(help="Policy file; default: the one of this release.")] = None,
     again: Annotated[bool, typer.Option("--again", help="Also if this model was monitored today.")] = False,
+    check: CheckOption = False,
 ) -> None:
     """Compare features and scores with the training cohort, and matured predictions with what happened.
 
     Figures go to the table monitoring_figures, to /metrics, and to a page in the home folder. Alerts do not change the
     exit code. A second run on a day shows the first one's figures; a second run at the same time waits for the first.
     """
+    if check:
+        check_before(load_settings(), Console(), *serving_checks(), model_check(model))
+        return
     request = WatchRequest(
         ModelVersion(model) if model else None, None if as_of is None else as_of.replace(tzinfo=UTC), policy, again
     )

@@ -25,6 +25,7 @@ from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
 from jobs.experiment import Experiment, History, default_tasks, latest_test_year, set_up
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
+from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
 from jobs.promotion.reasons import reasons_on_test
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
@@ -75,9 +76,13 @@ def tune(  # noqa: PLR0913 - one argument per option of the command
     resume: Annotated[
         str | None, typer.Option(help="Name of an interrupted search to go on with; it keeps its own options.")
     ] = None,
+    check: CheckOption = False,
 ) -> None:
     """Search for better settings on Ray; fit the best again, judge it on a later year, and register it as a candidate."""
     settings, clock, console = load_settings(), SystemClock(), Console()
+    if check:
+        check_before(settings, console, *training_checks(ray=True))
+        return
     name = resume or f"tune-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
     place = SearchPlace(StackPaths.of(settings.home).home / "ray-tune" / name, resume=resume is not None)
     if place.resume:

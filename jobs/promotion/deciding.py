@@ -179,7 +179,7 @@ def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) ->
 
     def measured(history: History, candidate: ModelVersion, champion: ModelVersion | None) -> Verdict:
         mine = load_contender(context.registry.fetch(candidate))
-        context.contract.require_match(mine.model.contract)  # serving would refuse it (decision 0010)
+        context.contract.require_match(mine.model.contract)  # serving would refuse it (decision 0013)
         theirs = None if champion is None else load_contender(context.registry.fetch(champion))
         return judge_candidate(gather_evidence(history, mine, theirs, policy=policy, step=step), policy)
 
