@@ -137,7 +137,7 @@ def test_scores_and_their_outcomes_are_judged_once_they_are_there(quiet: Watchab
     assert (not_yet.value, not_yet.note) == (None, "no prediction has come of age")
 
     async def score() -> None:
-        for day in (date(2025, 11, 16), date(2026, 6, 15)):
+        for day in (date(2025, 11, 16), date(2026, 6, 7)):
             await run_scoring(
                 quiet.settings, ScoreRequest(as_of=day, place="here"), clock=FixedClock(NOW), console=QUIET
             )
