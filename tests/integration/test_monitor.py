@@ -152,7 +152,7 @@ def test_scores_and_their_outcomes_are_judged_once_they_are_there(quiet: Watchab
     scores = watched.report.figure("score_psi", "risk_score")
     assert scores is not None
     assert scores.value is not None
-    assert not scores.is_alert
+    assert scores.chance is not None
     assert watched.page is not None
     assert watched.page.with_name(f"{watched.page.stem}-outcomes.html").exists()
     students = quiet.values("SELECT student_id FROM students")
