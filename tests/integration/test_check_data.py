@@ -190,7 +190,7 @@ def test_a_feed_that_stops_in_the_generated_district_is_found(generated: tuple[S
     in_may = datetime(2026, 5, 20, 12, tzinfo=UTC)
     assert not [finding for finding in check(settings, in_may).findings if finding.name.startswith("freshness")]
     with psycopg.connect(admin_url, autocommit=True) as connection:
-        connection.execute("DELETE FROM attendance_records WHERE date >= '2026-04-15'")
+        connection.execute("DELETE FROM attendance_records WHERE recorded_at >= '2026-04-15'")
     report = check(settings, in_may)
     assert ("blocker", "freshness.attendance_records") in names(report)
     assert ("blocker", "volume.attendance_records") in names(report)

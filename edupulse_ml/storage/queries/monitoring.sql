@@ -23,8 +23,8 @@ ORDER BY week DESC LIMIT %(weeks)s;
 WITH latest AS (
     SELECT DISTINCT ON (student_key, feature_week) student_key, feature_week, risk_score, risk_60plus
     FROM predictions
-    WHERE feature_week BETWEEN %(from_week)s AND %(to_week)s AND created_at >= %(from_week)s::date
-        AND created_at <= %(as_of)s AND model_version = ANY(%(model_versions)s)
+    WHERE feature_week BETWEEN %(from_week)s AND %(to_week)s AND as_of <= %(as_of)s
+        AND model_version = ANY(%(model_versions)s)
     ORDER BY student_key, feature_week, created_at DESC, prediction_id
 )
 SELECT
