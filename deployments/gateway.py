@@ -73,7 +73,7 @@ class Gateway:
                 new_id=uuid.uuid4,
                 placement=training_placement(config),
             ),
-            models=RegisteredModels(lambda: components.registry(config)),
+            models=RegisteredModels(lambda: components.registry(config), timeout_s=args.answer_timeout_s),
             token_sha256=components.token_sha256(args),
             version=version("edupulse"),
         )
