@@ -95,8 +95,8 @@ class Gateway:
                 new_id=uuid.uuid4,
                 placement=training_placement(config),
             ),
-            models=RegisteredModels(lambda: components.registry(config)),
             feedback=FeedbackService(stores.feedback, answer_timeout_s=args.answer_timeout_s),
+            models=RegisteredModels(lambda: components.registry(config), timeout_s=args.answer_timeout_s),
             token_sha256=components.token_sha256(args),
             version=version("edupulse"),
         )

@@ -3,10 +3,13 @@
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from deployments.messages import MODEL_REGISTRY
+from deployments.time_limit import NoAnswerInTimeError
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import ModelVersion
 
@@ -31,12 +34,19 @@ class RegisteredModel:
 
 
 class RegisteredModels:
-    """Reads the registry in a thread of its own; `open_registry` is called at first use, which takes seconds."""
+    """Reads the registry in a thread of its own, one question at a time; every method raises `NoAnswerInTimeError` where
+    the answer takes longer than the caller waits.
 
-    def __init__(self, open_registry: "Callable[[], ModelRegistry]") -> None:
+    Args:
+        open_registry: Called at first use; importing MLflow takes seconds.
+        timeout_s: How long the caller waits for an answer, in seconds.
+    """
+
+    def __init__(self, open_registry: "Callable[[], ModelRegistry]", *, timeout_s: float) -> None:
         self._open = open_registry
+        self._timeout_s = timeout_s
         self._registry: ModelRegistry | None = None
-        self._lock = asyncio.Lock()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="registry")
 
     async def list(self, *, limit: int) -> Sequence[RegisteredModel]:
         """The newest versions, newest first.
@@ -73,8 +83,12 @@ class RegisteredModels:
         return page
 
     async def _asked(self, question: "Callable[[ModelRegistry], Any]") -> Any:
-        async with self._lock:  # one at a time: MLflow's clients share a connection
-            return await asyncio.to_thread(self._answer, question)
+        answer = asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question)
+        try:
+            return await asyncio.wait_for(answer, self._timeout_s)
+        except TimeoutError as error:
+            msg = f"The model registry did not answer within {self._timeout_s:g} seconds: ask again; the first look takes longest."
+            raise NoAnswerInTimeError(msg, dependency=MODEL_REGISTRY) from error
 
     def _answer(self, question: "Callable[[ModelRegistry], Any]") -> Any:
         if self._registry is None:

@@ -174,7 +174,7 @@ def test_registered_models_are_shown_with_card_and_report_and_without_mlflows_ow
         return opened[-1]
 
     async def work() -> None:
-        models = RegisteredModels(open_registry)
+        models = RegisteredModels(open_registry, timeout_s=60)
         listed = await models.list(limit=5)
         assert [(model.version, model.aliases) for model in listed] == [(second, ("champion",)), (first, ("previous",))]
         assert len(await models.list(limit=1)) == 1
