@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -17,6 +18,8 @@ from jobs.demo import school_years
 
 EDUPULSE = Path(sys.executable).parent / "edupulse"
 SMALL = ("--strategy", "boosted", "--epochs", "2", "--replicates", "20", "--allow-small")
+ZONE = ZoneInfo("America/New_York")
+"""Of the district, whose months these are."""
 STEPS = ["refresh", "check_data", "train", "evaluate", "gate", "score", "monitor", "report"]
 
 KILLED_ONCE_REGISTERED = """
@@ -86,7 +89,7 @@ def test_a_month_that_was_killed_is_continued_and_done_once(team: DataTeam) -> N
     assert team.registry.versions() == ["1"]
     assert team.registry.champion() is None
 
-    month = f"{datetime.now(UTC):%Y-%m}"
+    month = f"{datetime.now(ZONE):%Y-%m}"
     shown = team.edupulse("monthly", "--month", month, *SMALL)
     assert "Version 1 was registered by an earlier try" in shown
     assert "Version 1 is the district's first champion." in shown
@@ -106,7 +109,7 @@ def test_a_month_that_was_killed_is_continued_and_done_once(team: DataTeam) -> N
 
 @pytest.mark.timeout(900)
 def test_the_same_month_again_is_a_challenger_that_the_gate_judges(team: DataTeam) -> None:
-    month = f"{datetime.now(UTC):%Y-%m}"
+    month = f"{datetime.now(ZONE):%Y-%m}"
     checked = team.run(sys.executable, "-m", "jobs.monthly", "--check")
     assert (checked.returncode, "WRONG" in checked.stdout) == (0, False), checked.stdout
     shown = team.edupulse("monthly", "--again", *SMALL)
