@@ -46,6 +46,7 @@ COMMANDS: Final = (
     Command("acceptance", "jobs.acceptance", "acceptance", "Compare a simulated district with its targets.", _RECORDS),
     Command("materialise", "jobs.materialise", "materialise", "Compute the features that imports touched.", _RECORDS),
     Command("train", "jobs.train", "train", "Train, calibrate, evaluate and register a model.", _MODEL),
+    Command("tune", "jobs.tune", "tune", "Search for better settings on Ray and register the best.", _MODEL),
     Command("evaluate", "jobs.evaluate", "evaluate", "Evaluate a registered model beside its rivals.", _MODEL),
     Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),
     Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.outcomes import Task
 from edupulse_ml.models.protocol import Progress
 from edupulse_ml.training.data import PreparedTraining
@@ -27,14 +28,28 @@ class FittedModels:
 
 @dataclass(frozen=True)
 class RayWorkers:
-    """How wide to train on Ray. `storage` must be reachable from every worker; a run with the name of an earlier one
-    goes on from its last checkpoint.
+    """How wide to train on Ray; (fewest, most) workers follow what the cluster has. `storage` must be reachable from
+    every worker; a run with the name of an earlier one goes on from its last checkpoint.
     """
 
-    num_workers: int
+    num_workers: int | tuple[int, int]
     use_gpu: bool
     storage: Path
     run_name: str
+
+
+def worker_bounds(text: str) -> int | tuple[int, int]:
+    """Workers from "2", or from "1:4", the fewest and the most.
+
+    Raises:
+        InvalidInputError: it is neither.
+    """
+    fewest, divided, most = text.partition(":")
+    if fewest.isdecimal() and not divided:
+        return int(fewest)
+    if fewest.isdecimal() and most.isdecimal() and 1 <= int(fewest) <= int(most):
+        return int(fewest), int(most)
+    raise InvalidInputError("`--workers` takes a number, or the fewest and the most, such as 1:4.")
 
 
 def fit_all(

@@ -10,12 +10,13 @@ from jobs.wiring import JobContext
 
 @dataclass(frozen=True)
 class Tracking:
-    """Where runs are recorded."""
+    """Where runs are recorded; `parent_id` is the run that they are shown below."""
 
     context: JobContext
+    parent_id: str | None = None
 
     @contextmanager
-    def run(self, name: str) -> Iterator[TrackedRun]:
+    def run(self, name: str, *, resumed_id: str | None = None) -> Iterator[TrackedRun]:
         """A run of the district's experiment; see `registry.tracking.tracked_run`."""
         with tracked_run(
             self.context.endpoints.mlflow_tracking_uri,
@@ -23,5 +24,7 @@ class Tracking:
             run_name=name,
             artifact_root=self.context.endpoints.mlflow_artifact_root,
             clock=self.context.clock,
+            parent_id=self.parent_id,
+            resumed_id=resumed_id,
         ) as run:
             yield run

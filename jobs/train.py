@@ -12,7 +12,7 @@ from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
-from edupulse_ml.core.errors import EduPulseError
+from edupulse_ml.core.errors import EduPulseError, InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.promotion_policy import load_policy
@@ -24,7 +24,7 @@ from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
 from jobs.experiment import Experiment, History, default_tasks, judge, latest_test_year, set_up
-from jobs.fitting import FittedModels, RayWorkers, fit_all
+from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.progress import progress_bars
@@ -77,7 +77,9 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     ] = False,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process.")] = 0,
+    workers: Annotated[
+        str, typer.Option(help="Ray Train workers, e.g. 2, or the fewest and the most, e.g. 1:4; 0: in this process.")
+    ] = "0",
     gpu: Annotated[bool, typer.Option("--gpu", help="Give each Ray Train worker a GPU.")] = False,
     resume: Annotated[
         str | None, typer.Option(help="Name of an earlier run on Ray to go on from its last checkpoint.")
@@ -94,10 +96,13 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
     training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
-    run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
-    ray_workers = (
-        RayWorkers(workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name) if workers else None
-    )
+    ray_workers = None
+    if (num_workers := worker_bounds(workers)) != 0:
+        run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
+        ray_workers = RayWorkers(num_workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name)
+        console.print(f"Run {run_name}: if it is interrupted, `--resume {run_name}` goes on.", soft_wrap=True)
+    elif resume is not None:
+        raise InvalidInputError("`--resume` goes on with a run on Ray: pass `--workers`, too.")
     request = TrainingRequest(training, test_year, by_person, ray_workers, replicates, promote, strategy, seeds)
     trained = asyncio.run(train_model(settings, request, clock=clock, console=console))
     show_report(trained.report, console)

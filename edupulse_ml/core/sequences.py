@@ -6,7 +6,7 @@ All sequences are left-aligned: real steps first, padding after. A step is one i
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -102,6 +102,15 @@ class SequenceBatch:
     def select(self, rows: Sequence[int] | NDArray[np.integer] | Bool | slice) -> "SequenceBatch":
         """The examples at `rows`."""
         return SequenceBatch(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
+
+    def latest(self, window_weeks: int) -> "SequenceBatch":
+        """The same student-weeks seen through windows of `window_weeks`, no longer than these: their last steps."""
+        start = np.maximum(self.length - window_weeks, 0)
+        column = start[:, None] + np.arange(window_weeks, dtype=np.int32)[None, :]
+        row = np.arange(self.n_examples)[:, None]
+        # What follows the last real step is padding in these windows, too.
+        per_step = ("values", "support", "mask", "aux", "week", "grade_level")
+        return replace(self, **{name: getattr(self, name)[row, column] for name in per_step})
 
 
 def week_of_school_year(aux: Float32) -> Int32:

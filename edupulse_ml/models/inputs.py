@@ -76,6 +76,13 @@ class ModelInputs:
         """The first `steps` steps, which must hold every real one."""
         return ModelInputs(self.z[:, :steps], self.mask[:, :steps], self.aux[:, :steps], self.context, self.length)
 
+    def latest(self, steps: int) -> "ModelInputs":
+        """The last `steps` real steps of each window: what a window of that length would have held."""
+        start = np.maximum(self.length - steps, 0)
+        column, row = start[:, None] + np.arange(steps)[None, :], np.arange(len(start))[:, None]
+        length = np.minimum(self.length, steps)
+        return ModelInputs(self.z[row, column], self.mask[row, column], self.aux[row, column], self.context, length)
+
 
 @dataclass(frozen=True)
 class _Steps:

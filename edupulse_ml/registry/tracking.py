@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param
@@ -12,6 +13,9 @@ from mlflow.entities import Metric, Param
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.errors import ConflictError
 from edupulse_ml.registry.connection import open_client, translated_errors
+
+PARENT_TAG: Final = "mlflow.parentRunId"
+"""MLflow shows a run below the one that this tag names."""
 
 _MAX_PARAM_CHARACTERS = 500
 
@@ -53,20 +57,33 @@ class TrackedRun:
 
 @contextmanager
 def tracked_run(
-    tracking_uri: str, *, experiment: str, run_name: str, artifact_root: Path | None, clock: Clock
+    tracking_uri: str,
+    *,
+    experiment: str,
+    run_name: str,
+    artifact_root: Path | None,
+    clock: Clock,
+    parent_id: str | None = None,
+    resumed_id: str | None = None,
 ) -> Iterator[TrackedRun]:
     """A run that ends FINISHED, FAILED on an error or KILLED on an interrupt.
 
     `artifact_root` is the folder for files of a new experiment; None leaves the choice to the tracking server.
+    `parent_id` is the run that this one is shown below; `resumed_id` goes on with an earlier run in place of a new one.
 
     Raises:
+        NotFoundError: there is no run `resumed_id`.
         DependencyDownError: MLflow does not answer.
     """
     client = open_client(tracking_uri)
     with translated_errors():
-        experiment_id = _experiment_id(client, experiment, artifact_root)
-        run = client.create_run(experiment_id, run_name=run_name)
-    run_id: str = run.info.run_id
+        if resumed_id is None:
+            experiment_id = _experiment_id(client, experiment, artifact_root)
+            tags = {} if parent_id is None else {PARENT_TAG: parent_id}
+            run_id: str = client.create_run(experiment_id, run_name=run_name, tags=tags).info.run_id
+        else:
+            client.update_run(resumed_id, status="RUNNING")
+            run_id = resumed_id
     try:
         yield TrackedRun(client, run_id, clock)
     except BaseException as error:

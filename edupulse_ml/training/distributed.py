@@ -1,17 +1,22 @@
 """Training on a Ray cluster: any number of workers, on CPUs or GPUs, a checkpoint each epoch, resumable."""
 
+import json
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from edupulse_ml.core.errors import EduPulseError
+from edupulse_ml.core.errors import ConflictError, EduPulseError
 from edupulse_ml.core.outcomes import Task
 from edupulse_ml.models.gru import RiskNetConfig
 from edupulse_ml.training.chunks import Shard
 from edupulse_ml.training.data import PreparedTraining
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import FitResult, TrainingRun, read_result
+
+_OPTIONS_FILE: Final = "options.json"
+_MAY_CHANGE: Final = frozenset({"epochs", "patience"})
+"""What a run that goes on may be told anew."""
 
 
 class DistributedTrainingError(EduPulseError):
@@ -25,13 +30,14 @@ class ClusterOptions:
     """Where and how wide to train.
 
     `storage` must be reachable from every worker: it takes the prepared arrays and a checkpoint per epoch. A run with
-    the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint. `max_failures` is
-    the number of worker failures after which Ray gives up.
+    the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint. With two numbers in
+    `num_workers`, the fewest and the most, Ray starts with what the cluster has and goes on from the last checkpoint
+    with more or fewer when that changes. `max_failures` is the number of worker failures after which Ray gives up.
     """
 
     storage: Path
     run_name: str
-    num_workers: int = 2
+    num_workers: int | tuple[int, int] = 2
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
     max_failures: int = 2
@@ -43,6 +49,7 @@ def fit_distributed(
     """Train on the Ray cluster this process is connected to; blocks until it has finished.
 
     Raises:
+        ConflictError: an earlier run of that name had other options than the number of epochs.
         DistributedTrainingError: the run failed more often than `max_failures`, or left no checkpoint.
     """
     import ray.train
@@ -50,6 +57,7 @@ def fit_distributed(
 
     storage = cluster.storage.resolve()
     arrays = storage / f"{cluster.run_name}-arrays"
+    _require_same_run(arrays / _OPTIONS_FILE, options, task=task, run_name=cluster.run_name)
     prepared.save(arrays)
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
     trainer = TorchTrainer(
@@ -75,6 +83,18 @@ def fit_distributed(
         raise DistributedTrainingError(msg)
     with result.checkpoint.as_directory() as directory:
         return read_result(Path(directory))
+
+
+def _require_same_run(path: Path, options: TrainingOptions, *, task: Task, run_name: str) -> None:
+    """Return if nobody has begun a run here, or one with the same options; note them."""
+    asked = {**options.as_parameters(), "task": task.name}
+    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
+    differing = sorted(name for name in asked if name not in _MAY_CHANGE and asked[name] != earlier.get(name))
+    if differing:
+        msg = f"Run {run_name} was begun with other values of {', '.join(differing)}: give it the same ones, or begin a new run."
+        raise ConflictError(msg)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asked), encoding="utf-8")
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:

@@ -1,10 +1,18 @@
-"""Training on a real Ray cluster: two workers, and going on from a checkpoint."""
+"""Training on a real Ray cluster: two workers, and going on from a checkpoint, whoever was killed."""
 
 import math
+import subprocess
+import sys
+import textwrap
+import threading
+import time
 from dataclasses import replace
+from pathlib import Path
 
+import psutil
 import pytest
 
+from edupulse_ml.core.errors import ConflictError
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.models.gru import RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
@@ -12,6 +20,7 @@ from edupulse_ml.training.data import prepare_training
 from edupulse_ml.training.distributed import ClusterOptions, fit_distributed
 from edupulse_ml.training.local import fit_local
 from edupulse_ml.training.options import TrainingOptions
+from edupulse_ml.training.run import CHECKPOINT_FILE, read_result
 from tests.fakes.training_data import make_training_data
 
 OPTIONS = TrainingOptions(
@@ -21,6 +30,10 @@ OPTIONS = TrainingOptions(
     validation_rows=200,
     network=RiskNetConfig(hidden=8, attention=8, fusion=8),
 )
+
+LONGER = replace(OPTIONS, epochs=8, patience=8)
+FIGURES = ("train_loss", "validation_loss", "validation_average_precision")
+REPOSITORY = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -67,5 +80,102 @@ def test_one_worker_gives_the_figures_of_a_local_run(cluster, prepared):
     on_ray = fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=where)
     here = fit_local(prepared, OPTIONS, task=risk_task(), progress=lambda _: None)
     for first, second in zip(on_ray.history, here.history, strict=True):
-        for name in ("train_loss", "validation_loss", "validation_average_precision"):
+        for name in FIGURES:
             assert first[name] == pytest.approx(second[name], rel=1e-4)
+
+
+def first_checkpoint(storage, run_name):
+    """The history in the first checkpoint of a run, as soon as there is one."""
+    for _ in range(2400):
+        for found in sorted((storage / run_name).glob(f"checkpoint_*/{CHECKPOINT_FILE}")):
+            try:
+                return read_result(found.parent).history
+            except (OSError, RuntimeError, EOFError):
+                continue  # still being written, or the run has gone on and removed it
+        time.sleep(0.05)
+    raise AssertionError(f"Run {run_name} wrote no checkpoint.")
+
+
+def training_workers():
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_worker_killed_in_mid_epoch_goes_on_from_the_checkpoint_to_the_same_figures(cluster, prepared):
+    seen = []
+
+    def kill_one():
+        seen.append(first_checkpoint(cluster, "killed"))
+        victim = training_workers()[0]
+        victim.kill()
+        seen.append(victim.pid)
+
+    killer = threading.Thread(target=kill_one)
+    killer.start()
+    where = ClusterOptions(storage=cluster, run_name="killed", num_workers=2, cpus_per_worker=0.5)
+    broken = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
+    killer.join()
+    history, _ = seen
+    assert [epoch["epoch"] for epoch in broken.history] == [*range(1, 9)]
+    # The seconds are those of the first attempt: that epoch was not trained again.
+    assert broken.history[: len(history)] == history
+    assert len(history) < len(broken.history)
+
+    unbroken = fit_distributed(prepared, LONGER, task=risk_task(), cluster=replace(where, run_name="unbroken"))
+    for first, second in zip(broken.history, unbroken.history, strict=True):
+        for name in FIGURES:
+            assert first[name] == pytest.approx(second[name], rel=1e-3)
+    assert broken.best_epoch == unbroken.best_epoch
+
+    # A run that had finished is not trained again, and its result is still there.
+    again = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
+    assert again.history == broken.history
+    with pytest.raises(ConflictError, match="learning_rate"):
+        fit_distributed(prepared, replace(LONGER, learning_rate=0.5), task=risk_task(), cluster=where)
+
+
+DRIVER = """
+    import sys
+    from pathlib import Path
+
+    import ray
+
+    from edupulse_ml.core.outcomes import risk_task
+    from edupulse_ml.training.data import PreparedTraining
+    from edupulse_ml.training.distributed import ClusterOptions, fit_distributed
+    from tests.integration.test_training_ray import LONGER
+
+    ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False)
+    where = ClusterOptions(storage=Path(sys.argv[2]), run_name="driverless", num_workers=(1, 2), cpus_per_worker=0.5)
+    fit_distributed(PreparedTraining.load(Path(sys.argv[3])), LONGER, task=risk_task(), cluster=where)
+"""
+
+
+def test_a_run_whose_driver_was_killed_goes_on_by_its_name(cluster, prepared, tmp_path):
+    import ray
+
+    prepared.save(tmp_path / "prepared")
+    address = ray.get_runtime_context().gcs_address
+    driver = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(DRIVER), address, str(cluster), str(tmp_path / "prepared")],
+        cwd=REPOSITORY,
+    )
+    try:
+        history = first_checkpoint(cluster, "driverless")
+    finally:
+        driver.kill()
+        driver.wait()
+    for _ in range(600):
+        if not training_workers():
+            break
+        time.sleep(0.1)
+    where = ClusterOptions(storage=cluster, run_name="driverless", num_workers=(1, 2), cpus_per_worker=0.5)
+    result = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
+    assert [epoch["epoch"] for epoch in result.history] == [*range(1, 9)]
+    assert result.history[: len(history)] == history

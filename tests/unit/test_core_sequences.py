@@ -1,5 +1,7 @@
 """Windows cut out of whole records."""
 
+from dataclasses import fields
+
 import numpy as np
 
 from edupulse_ml.core.contract import AUX_COLUMNS, CONTEXT_COLUMNS, FEATURE_NAMES, MODALITIES, SUPPORT_COLUMNS
@@ -62,3 +64,12 @@ def test_blocks_are_joined_with_padding() -> None:
     assert joined.n_steps.tolist() == [2, 4, 1]
     assert joined.week[0].tolist() == [0, 7, PAD, PAD]
     assert np.isnan(joined.values[0, 2:]).all()
+
+
+def test_windows_can_be_cut_to_shorter_ones() -> None:
+    block = _block([2, 5, 12])
+    student, step = np.array([0, 1, 2, 2], dtype=np.int32), np.array([1, 4, 11, 6], dtype=np.int32)
+    cut = windows_ending_at(block, student=student, step=step, window_weeks=8).latest(3)
+    direct = windows_ending_at(block, student=student, step=step, window_weeks=3)
+    for field in fields(direct):
+        np.testing.assert_array_equal(getattr(cut, field.name), getattr(direct, field.name))

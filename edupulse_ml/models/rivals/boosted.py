@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_ml.core.errors import InvalidInputError
-from edupulse_ml.core.outcomes import Task
+from edupulse_ml.core.outcomes import LABEL_UNKNOWN, Task
 from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.models.aggregates import AGGREGATE_NAMES, aggregate_steps, monotone_directions, sequence_aggregates
 from edupulse_ml.models.inputs import InputNorms
@@ -23,17 +23,60 @@ _TASKS_FILE: Final = "tasks.json"
 
 @dataclass(frozen=True)
 class BoostedOptions:
-    """`max_rows` student-weeks are sampled from training, a quarter of that from validation; `monotone` holds the
-    contract's directions; `threads` 0 means all cores.
+    """`max_rows` student-weeks are sampled from training, a quarter of that from validation; `feature_share` of the
+    columns and `row_share` of the student-weeks are drawn for each tree; `monotone` holds the contract's directions;
+    `threads` 0 means all cores.
     """
 
     rounds: int = 500
     patience: int = 40
     learning_rate: float = 0.05
     leaves: int = 15
+    min_rows_in_leaf: int = 50
+    feature_share: float = 0.5
+    row_share: float = 0.8
+    l2: float = 5.0
     max_rows: int = 100_000
     monotone: bool = False
     threads: int = 0
+
+
+@dataclass(frozen=True)
+class LearningTables:
+    """Aggregates [R, D] of sampled student-weeks with their labels [R] by task, to learn from; and those of the
+    validation cohort, which say when to stop.
+    """
+
+    rows: NDArray[np.float32]
+    labels: Mapping[str, NDArray[np.int8]]
+    check_rows: NDArray[np.float32]
+    check_labels: Mapping[str, NDArray[np.int8]]
+
+
+def learning_tables(
+    train: TrainingData,
+    validation: TrainingData,
+    *,
+    tasks: Sequence[Task],
+    window_weeks: int,
+    norms: InputNorms,
+    max_rows: int,
+    seed: int,
+) -> LearningTables:
+    """What one booster per task is fitted on.
+
+    Raises:
+        NotEnoughDataError: a task has hardly any events or non-events in training.
+    """
+    steps = labelled_steps(train, tasks=tasks, max_rows=max_rows, seed=seed)
+    for task in tasks:
+        require_both_classes(steps, task=task.name, model=Boosted.name)
+    check = labelled_steps(validation, tasks=tasks, max_rows=max(1, max_rows // 4), seed=seed)
+
+    def table(data: TrainingData, of: LabelledSteps) -> NDArray[np.float32]:
+        return aggregate_steps(data, student=of.student, step=of.step, window_weeks=window_weeks, norms=norms)
+
+    return LearningTables(table(train, steps), steps.labels, table(validation, check), check.labels)
 
 
 class Boosted:
@@ -67,20 +110,23 @@ class Boosted:
         Raises:
             NotEnoughDataError: a task has hardly any events or non-events in training.
         """
-        limit = self._options.max_rows
-        steps = labelled_steps(train, tasks=tasks, max_rows=limit, seed=seed)
-        for task in tasks:
-            require_both_classes(steps, task=task.name, model=self.name)
-        held_out = labelled_steps(validation, tasks=tasks, max_rows=max(1, limit // 4), seed=seed)
         norms = self._norms = self._norms or InputNorms.fit(train)
+        tables = learning_tables(
+            train,
+            validation,
+            tasks=tasks,
+            window_weeks=window_weeks,
+            norms=norms,
+            max_rows=self._options.max_rows,
+            seed=seed,
+        )
+        self.fit_tables(tables, tasks=tasks, seed=seed, progress=progress)
 
-        def table(data: TrainingData, of: LabelledSteps) -> NDArray[np.float32]:
-            return aggregate_steps(data, student=of.student, step=of.step, window_weeks=window_weeks, norms=norms)
-
-        rows, held_out_rows = table(train, steps), table(validation, held_out)
+    def fit_tables(self, tables: LearningTables, *, tasks: Sequence[Task], seed: int, progress: Progress) -> None:
+        """Fit one booster per task on tables made before."""
         for task in tasks:
-            dataset = _dataset(rows, steps, task.name)
-            check = _dataset(held_out_rows, held_out, task.name, reference=dataset)
+            dataset = _dataset(tables.rows, tables.labels[task.name])
+            check = _dataset(tables.check_rows, tables.check_labels[task.name], reference=dataset)
             booster = self._boost(dataset, check, seed=seed)
             self._boosters[task.name] = booster
             progress({"trees": float(booster.num_trees())})
@@ -132,11 +178,11 @@ class Boosted:
             "metric": "average_precision",
             "learning_rate": options.learning_rate,
             "num_leaves": options.leaves,
-            "min_data_in_leaf": 50,
-            "feature_fraction": 0.5,
-            "bagging_fraction": 0.8,
+            "min_data_in_leaf": options.min_rows_in_leaf,
+            "feature_fraction": options.feature_share,
+            "bagging_fraction": options.row_share,
             "bagging_freq": 1,
-            "lambda_l2": 5.0,
+            "lambda_l2": options.l2,
             "max_bin": 63,
             "seed": seed,
             "deterministic": True,
@@ -153,15 +199,14 @@ class Boosted:
         return lgb.train(parameters, dataset, num_boost_round=options.rounds, valid_sets=[check], callbacks=[stop])
 
 
-def _dataset(rows: NDArray[np.float32], steps: LabelledSteps, task: str, reference: lgb.Dataset | None = None) -> Any:
+def _dataset(rows: NDArray[np.float32], labels: NDArray[np.int8], reference: lgb.Dataset | None = None) -> Any:
     """The labelled rows as a LightGBM data set; None for a validation set without both classes."""
-    known = steps.known(task)
-    labels = steps.labels[task][known]
-    if reference is not None and len(np.unique(labels)) < 2:
+    known = np.flatnonzero(labels != LABEL_UNKNOWN)
+    if reference is not None and len(np.unique(labels[known])) < 2:
         return None
     return lgb.Dataset(
         rows[known],
-        label=labels,
+        label=labels[known],
         feature_name=[f"c{i}" for i in range(len(AGGREGATE_NAMES))],
         reference=reference,
         free_raw_data=True,

@@ -1,0 +1,49 @@
+"""What `edupulse tune` is asked for, kept beside the search so that whoever resumes it need not say it again."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from edupulse_ml.core.errors import NotFoundError
+from edupulse_ml.training.ensemble import DEFAULT_SEEDS
+from edupulse_ml.training.search.searching import DEFAULT_TRIALS
+from edupulse_ml.training.strategies import DEFAULT_STRATEGY
+
+_REQUEST_FILE: Final = "request.json"
+
+
+@dataclass(frozen=True)
+class TuningRequest:
+    """What is searched and how the winner is fitted. `windows` are lengths beside the district's own; `seeds` are the
+    winner's; `test_year` and `by_person` are those of `jobs.train`.
+    """
+
+    strategy: str = DEFAULT_STRATEGY
+    trials: int = DEFAULT_TRIALS
+    windows: tuple[int, ...] = ()
+    epochs: int = 50
+    seeds: int = DEFAULT_SEEDS
+    seed: int = 0
+    test_year: int | None = None
+    by_person: bool = False
+    allow_small: bool = False
+    replicates: int = 1000
+
+    def save(self, folder: Path) -> None:
+        """Keep the request, so that whoever resumes need not say it again."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / _REQUEST_FILE).write_text(json.dumps(asdict(self)), encoding="utf-8")
+
+    @classmethod
+    def load(cls, folder: Path) -> "TuningRequest":
+        """The request of an earlier search.
+
+        Raises:
+            NotFoundError: the folder holds none.
+        """
+        path = folder / _REQUEST_FILE
+        if not path.is_file():
+            raise NotFoundError(f"There is no search in {folder}: check its name, or start it without `--resume`.")
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**{**stored, "windows": tuple(stored["windows"])})
