@@ -19,8 +19,6 @@ from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
-from edupulse_ml.training.options import TrainingOptions
-from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.search.searching import DEFAULT_TRIALS, Search, SearchOptions, SearchPlace
 from edupulse_ml.training.search.study import TrialRecord
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
@@ -180,7 +178,7 @@ class _Tuning:
             window_weeks=settings.window_weeks,
             seed=request.seed,
         )
-        base = self._base()
+        base = request.start(settings, now=self.context.clock.now())
         request.save(self.place.folder)
         search = search_experiment(
             experiment,
@@ -205,22 +203,6 @@ class _Tuning:
                 "trial": str(search.study.best.number),
             }
             return self._register(experiment, winner, base, tags=tags, tracking=Tracking(self.context, parent.run_id))
-
-    def _base(self) -> StrategyOptions:
-        """The options that `edupulse train` would use."""
-        request, settings = self.request, self.context.settings
-        training = TrainingOptions(
-            window_weeks=settings.window_weeks,
-            epochs=request.epochs,
-            seed=request.seed,
-            allow_small=request.allow_small,
-        )
-        champion = ChampionOptions(
-            training=training,
-            objective_discipline_only=settings.objective_discipline_only,
-            policy_version=f"{self.context.clock.now():%Y-%m-%d}.{request.seed}",
-        )
-        return StrategyOptions(request.strategy, request.seeds, champion)
 
     def _search(self, search: Search, records: SearchRecords) -> None:
         records.catch_up()

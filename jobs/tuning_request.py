@@ -2,13 +2,17 @@
 
 import json
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from edupulse_ml.config.settings import Settings
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
+from edupulse_ml.training.options import TrainingOptions
+from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.search.searching import DEFAULT_TRIALS
-from edupulse_ml.training.strategies import DEFAULT_STRATEGY
+from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
 
 _REQUEST_FILE: Final = "request.json"
 
@@ -29,6 +33,18 @@ class TuningRequest:
     by_person: bool = False
     allow_small: bool = False
     replicates: int = 1000
+
+    def start(self, settings: Settings, *, now: datetime) -> StrategyOptions:
+        """The options that `edupulse train` would use, from which the search starts."""
+        training = TrainingOptions(
+            window_weeks=settings.window_weeks, epochs=self.epochs, seed=self.seed, allow_small=self.allow_small
+        )
+        champion = ChampionOptions(
+            training=training,
+            objective_discipline_only=settings.objective_discipline_only,
+            policy_version=f"{now:%Y-%m-%d}.{self.seed}",
+        )
+        return StrategyOptions(self.strategy, self.seeds, champion)
 
     def save(self, folder: Path) -> None:
         """Keep the request, so that whoever resumes need not say it again."""

@@ -168,6 +168,8 @@ async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[M
 def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) -> Judge:
     """Measures candidate and champion on the same rows of the records as they are now, and judges by `policy`. `step` is
     told the name of each piece of work.
+
+    The judge raises `ContractMismatchError` for a candidate that was fitted for another contract than is served.
     """
 
     async def judge(candidate: ModelVersion, champion: ModelVersion | None) -> Verdict:
@@ -177,6 +179,7 @@ def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) ->
 
     def measured(history: History, candidate: ModelVersion, champion: ModelVersion | None) -> Verdict:
         mine = load_contender(context.registry.fetch(candidate))
+        context.contract.require_match(mine.model.contract)  # serving would refuse it (decision 0010)
         theirs = None if champion is None else load_contender(context.registry.fetch(champion))
         return judge_candidate(gather_evidence(history, mine, theirs, policy=policy, step=step), policy)
 
