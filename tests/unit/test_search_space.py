@@ -10,7 +10,16 @@ from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.models.gru import RiskNet
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
-from edupulse_ml.training.search.space import BOOSTED, NETWORK, SEARCHED, WINDOW, chosen, search_space, values_of
+from edupulse_ml.training.search.space import (
+    BOOSTED,
+    NETWORK,
+    SEARCHED,
+    WINDOW,
+    chosen,
+    including,
+    search_space,
+    values_of,
+)
 from edupulse_ml.training.strategies import StrategyOptions
 
 
@@ -72,3 +81,11 @@ def test_every_range_is_explained():
             assert dimension.why
             assert dimension.in_words
     assert NETWORK["learning_rate"].in_words == "0.0002 to 0.005 (logarithmic)"
+
+
+def test_the_space_grows_to_hold_what_a_search_starts_from():
+    start = {"hidden": 8, "dropout": 0.7, "learning_rate": 1e-3}
+    grown = including(NETWORK, start)
+    assert grown["hidden"].values == (8, 16, 24, 32, 48, 64)
+    assert (grown["dropout"].low, grown["dropout"].high) == (0.0, 0.7)
+    assert grown["learning_rate"] == NETWORK["learning_rate"]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from optuna.exceptions import ExperimentalWarning
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
 from edupulse_ml.training.search.study import SearchStudy
 
@@ -17,7 +17,7 @@ _TARGET: Final = "mean AUC on validation people"
 
 
 def importance(study: SearchStudy) -> dict[str, float]:
-    """Share of each setting in what tells good trials from the others (PED-ANOVA), summing to 1; empty with fewer than
+    """Share of each setting in what tells good trials from the others (fANOVA), summing to 1; empty with fewer than
     four trials or where all came out alike. With twenty trials these are hints.
     """
     held = study.for_figures()
@@ -25,7 +25,7 @@ def importance(study: SearchStudy) -> dict[str, float]:
         return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return get_param_importances(held, evaluator=PedAnovaImportanceEvaluator())
+        return get_param_importances(held, evaluator=FanovaImportanceEvaluator(seed=0))
 
 
 def draw_search(study: SearchStudy, folder: Path) -> tuple[Path, ...]:
@@ -51,7 +51,7 @@ def draw_search(study: SearchStudy, folder: Path) -> tuple[Path, ...]:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        evaluator = PedAnovaImportanceEvaluator()
+        evaluator = FanovaImportanceEvaluator(seed=0)
         keep(drawn.plot_param_importances(held, evaluator=evaluator, target_name=_TARGET), IMPORTANCE)
         keep(drawn.plot_parallel_coordinate(held, target_name=_TARGET), PARALLEL)
     return tuple(written)

@@ -9,7 +9,7 @@ from typing import Final
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.outcomes import Task
 from edupulse_ml.training.search.material import write_material
-from edupulse_ml.training.search.space import chosen, search_space, values_of
+from edupulse_ml.training.search.space import chosen, including, search_space, values_of
 from edupulse_ml.training.search.study import SearchStudy, TrialRecord
 from edupulse_ml.training.strategies import Cohorts, StrategyOptions
 
@@ -84,13 +84,15 @@ def open_search(
     """
     windows = _windows(base, options)
     space = search_space(base.strategy, windows)
+    start = values_of(base, space)
+    space = including(space, start)
     about = _about(cohorts, tasks=tasks, base=base, windows=windows)
     seed = base.champion.training.seed
     if place.resume:
         study = SearchStudy.resume(place.folder, space=space, about=about, seed=seed)
     else:
         write_material(cohorts, tasks=tasks, base=base, windows=windows, folder=place.folder)
-        study = SearchStudy.create(place.folder, space=space, about=about, start=values_of(base, space), seed=seed)
+        study = SearchStudy.create(place.folder, space=space, about=about, start=start, seed=seed)
     # Trials share the machine; each has the one core that it is scheduled on.
     alone = replace(base, boosted=replace(base.boosted, threads=1))
     return Search(study, alone, tuple(tasks), options, place.folder)

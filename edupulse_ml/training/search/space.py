@@ -83,6 +83,17 @@ def search_space(strategy: str, windows: Sequence[int]) -> Space:
     return types.MappingProxyType({**space, WINDOW: weeks})
 
 
+def including(space: Space, parameters: Parameters) -> Space:
+    """`space`, wide enough for `parameters`: whoever starts from settings of their own compares with those."""
+    return types.MappingProxyType({name: _including(space[name], value) for name, value in parameters.items()})
+
+
+def _including(dimension: Dimension, value: Value) -> Dimension:
+    if dimension.values:
+        return replace(dimension, values=tuple(sorted({*dimension.values, value})))
+    return replace(dimension, low=min(dimension.low, value), high=max(dimension.high, value))
+
+
 def chosen(parameters: Parameters, base: StrategyOptions) -> StrategyOptions:
     """`base` with the chosen values in their places."""
     training, boosted = base.champion.training, base.boosted
