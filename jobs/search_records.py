@@ -93,6 +93,8 @@ def show_search(search: Search, console: Console) -> None:
     reached = "" if start is None or start.value is None else f"{start.value:.4f}"
     table.add_row("mean AUC on validation people", reached, f"{best.value:.4f}", "", style="bold")
     console.print(table)
+    if not search.found_better:
+        console.print("No trial was better than the settings that the search started from: the candidate has those.")
 
 
 def show_candidate(

@@ -107,7 +107,7 @@ def test_the_setting_that_decides_has_the_greatest_weight(tmp_path):
     study = create(tmp_path)
     assert importance(study) == {}
     assert draw_search(study, tmp_path / "none") == ()
-    for _ in range(24):
+    for _ in range(12):
         number, parameters = study.ask()
         study.report(number, epoch=1, objective=0.5 + 0.1 * math.log10(parameters["rate"]))
         study.end(number, "pruned" if number % 3 else "finished")

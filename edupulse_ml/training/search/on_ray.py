@@ -61,8 +61,6 @@ def run_trials(
             {"cpu": wanted.cpus_per_trial},
         ),
         tune_config=ray.tune.TuneConfig(
-            metric=_OBJECTIVE,
-            mode="max",
             num_samples=missing,
             max_concurrent_trials=wanted.concurrent or _cluster_cpus(),
             search_alg=_StudySearcher(study, ended),
@@ -123,9 +121,13 @@ class _StudySearcher(Searcher):
 def _asha(study: SearchStudy, *, epochs: int) -> ASHAScheduler:
     """The scheduler, with what earlier trials of the study reached at each rung."""
     scheduler = ASHAScheduler(
-        time_attr=_EPOCH, max_t=epochs, grace_period=min(FEWEST_EPOCHS, epochs), reduction_factor=_REDUCTION
+        time_attr=_EPOCH,
+        metric=_OBJECTIVE,
+        mode="max",
+        max_t=epochs,
+        grace_period=min(FEWEST_EPOCHS, epochs),
+        reduction_factor=_REDUCTION,
     )
-    scheduler.set_search_properties(_OBJECTIVE, "max")
     controller: Any = None  # not looked at
     for record in study.trials:
         trial: Any = types.SimpleNamespace(trial_id=f"earlier-{record.number}")

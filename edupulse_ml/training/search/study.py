@@ -16,6 +16,11 @@ from edupulse_ml.training.search.space import Dimension, Parameters, Space
 
 State = Literal["finished", "pruned", "failed", "interrupted", "running"]
 
+_STATES: Final[Mapping[TrialState, State]] = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "pruned",
+    TrialState.RUNNING: "running",
+}
 _FILE: Final = "study.db"
 _ABOUT: Final = "about"
 _INTERRUPTED: Final = "interrupted"
@@ -170,11 +175,8 @@ class SearchStudy:
         return self._study.user_attrs.get(_INTERRUPTED, [])
 
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
-        state: State = {
-            TrialState.COMPLETE: "finished",
-            TrialState.PRUNED: "pruned",
-            TrialState.RUNNING: "running",
-        }.get(trial.state, "interrupted" if trial.number in self._interrupted else "failed")
+        ended: State = "interrupted" if trial.number in self._interrupted else "failed"
+        state = _STATES.get(trial.state, ended)
         seconds = None if trial.duration is None else trial.duration.total_seconds()
         objectives = dict(sorted(trial.intermediate_values.items()))
         return TrialRecord(trial.number, state, dict(trial.params), _last(objectives), objectives, seconds)
