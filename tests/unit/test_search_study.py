@@ -46,6 +46,14 @@ def test_the_first_trial_has_the_settings_that_the_search_starts_from(tmp_path):
     assert study.start == study.best == record
 
 
+def test_an_epoch_that_is_reported_twice_counts_once(tmp_path):
+    study = create(tmp_path)
+    number, _ = study.ask()
+    for objective in (0.7, 0.8):
+        study.report(number, epoch=1, objective=objective)
+    assert study.end(number, "finished").objectives == {1: 0.7}
+
+
 def test_pruned_and_failed_trials_count_as_done_but_never_win(tmp_path):
     study = create(tmp_path)
     run(study, [0.5])

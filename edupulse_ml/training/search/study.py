@@ -97,7 +97,8 @@ class SearchStudy:
 
     def report(self, number: int, *, epoch: int, objective: float) -> None:
         """The objective of a running trial after an epoch; the first report of an epoch counts."""
-        self._asked[number].report(objective, epoch)
+        if epoch not in self._study.get_trials(deepcopy=False)[number].intermediate_values:
+            self._asked[number].report(objective, epoch)
 
     def end(self, number: int, state: Literal["finished", "pruned", "failed"]) -> TrialRecord:
         """Close a trial. One without any finite objective has failed."""
