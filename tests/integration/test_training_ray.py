@@ -1,6 +1,7 @@
 """Training on a real Ray cluster: two workers, and going on from a checkpoint, whoever was killed."""
 
 import math
+import re
 import subprocess
 import sys
 import textwrap
@@ -20,7 +21,7 @@ from edupulse_ml.training.data import prepare_training
 from edupulse_ml.training.distributed import ClusterOptions, fit_distributed
 from edupulse_ml.training.local import fit_local
 from edupulse_ml.training.options import TrainingOptions
-from edupulse_ml.training.run import CHECKPOINT_FILE, read_result
+from edupulse_ml.training.run import read_result
 from tests.fakes.training_data import make_training_data
 
 OPTIONS = TrainingOptions(
@@ -31,7 +32,7 @@ OPTIONS = TrainingOptions(
     network=RiskNetConfig(hidden=8, attention=8, fusion=8),
 )
 
-LONGER = replace(OPTIONS, epochs=8, patience=8)
+LONGER = replace(OPTIONS, epochs=12, patience=12)
 FIGURES = ("train_loss", "validation_loss", "validation_average_precision")
 REPOSITORY = Path(__file__).parent.parent.parent
 
@@ -84,14 +85,18 @@ def test_one_worker_gives_the_figures_of_a_local_run(cluster, prepared):
             assert first[name] == pytest.approx(second[name], rel=1e-4)
 
 
-def first_checkpoint(storage, run_name):
-    """The history in the first checkpoint of a run, as soon as there is one."""
+def committed_history(storage, run_name):
+    """The history in a checkpoint of a run, as soon as the run would go on from one. A file alone is not enough: what
+    was uploaded when a worker died and not yet reported by all of them is trained again.
+    """
+    snapshot = storage / run_name / "checkpoint_manager_snapshot.json"
     for _ in range(2400):
-        for found in sorted((storage / run_name).glob(f"checkpoint_*/{CHECKPOINT_FILE}")):
-            try:
-                return read_result(found.parent).history
-            except (OSError, RuntimeError, EOFError):
-                continue  # still being written, or the run has gone on and removed it
+        committed = re.findall(r"checkpoint_[-_.0-9]+", snapshot.read_text()) if snapshot.is_file() else []
+        try:
+            for name in committed:
+                return read_result(storage / run_name / name).history
+        except (OSError, RuntimeError):
+            continue  # the run has gone on and removed it
         time.sleep(0.05)
     raise AssertionError(f"Run {run_name} wrote no checkpoint.")
 
@@ -111,7 +116,7 @@ def test_a_worker_killed_in_mid_epoch_goes_on_from_the_checkpoint_to_the_same_fi
     seen = []
 
     def kill_one():
-        seen.append(first_checkpoint(cluster, "killed"))
+        seen.append(committed_history(cluster, "killed"))
         victim = training_workers()[0]
         victim.kill()
         seen.append(victim.pid)
@@ -122,7 +127,7 @@ def test_a_worker_killed_in_mid_epoch_goes_on_from_the_checkpoint_to_the_same_fi
     broken = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
     killer.join()
     history, _ = seen
-    assert [epoch["epoch"] for epoch in broken.history] == [*range(1, 9)]
+    assert [epoch["epoch"] for epoch in broken.history] == [*range(1, 13)]
     # The seconds are those of the first attempt: that epoch was not trained again.
     assert broken.history[: len(history)] == history
     assert len(history) < len(broken.history)
@@ -167,7 +172,7 @@ def test_a_run_whose_driver_was_killed_goes_on_by_its_name(cluster, prepared, tm
         cwd=REPOSITORY,
     )
     try:
-        history = first_checkpoint(cluster, "driverless")
+        history = committed_history(cluster, "driverless")
     finally:
         driver.kill()
         driver.wait()
@@ -177,5 +182,5 @@ def test_a_run_whose_driver_was_killed_goes_on_by_its_name(cluster, prepared, tm
         time.sleep(0.1)
     where = ClusterOptions(storage=cluster, run_name="driverless", num_workers=(1, 2), cpus_per_worker=0.5)
     result = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
-    assert [epoch["epoch"] for epoch in result.history] == [*range(1, 9)]
+    assert [epoch["epoch"] for epoch in result.history] == [*range(1, 13)]
     assert result.history[: len(history)] == history
