@@ -177,7 +177,7 @@ class SearchStudy:
 
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
         ended: State = "interrupted" if trial.number in self._interrupted else "failed"
-        state = _STATES.get(trial.state, ended)
+        state: State = _STATES[trial.state] if trial.state in _STATES else ended
         seconds = None if trial.duration is None else trial.duration.total_seconds()
         objectives = dict(sorted(trial.intermediate_values.items()))
         return TrialRecord(trial.number, state, dict(trial.params), _last(objectives), objectives, seconds)
