@@ -51,8 +51,10 @@ def run_trials(
     missing = wanted.trials - study.done
     if missing <= 0:
         return True
-    # Tune's own files would repeat what the study holds, and workers must find paths relative to their driver.
+    # Tune's own files and tables would repeat what the study holds and the caller shows, and workers must find paths
+    # relative to their driver.
     set_environment_default("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    set_environment_default("RAY_AIR_NEW_OUTPUT", "0")
     set_environment_default("RAY_CHDIR_TO_TRIAL_DIR", "0")
     scheduler = _asha(study, epochs=base.champion.training.epochs)
     tuner = ray.tune.Tuner(
