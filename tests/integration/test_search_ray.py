@@ -1,6 +1,7 @@
 """A tiny search on a real Ray cluster: trials that finish, are pruned or fail, each a run below the search's own."""
 
 import shutil
+import signal
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -132,3 +133,22 @@ def test_a_trial_that_fails_is_noted_and_the_search_goes_on(cluster, experiment,
         study._study.enqueue_trial({**study.trials[0].parameters, "window_weeks": weeks})
     assert search.run()
     assert [trial.state for trial in study.trials] == ["finished", "failed", "finished"]
+
+
+def test_an_interrupt_keeps_what_was_done_and_asks_again_for_the_rest(cluster, experiment, tmp_path):
+    search = search_experiment(
+        experiment,
+        base=options("boosted"),
+        options=SearchOptions(trials=3, concurrent=1),
+        place=SearchPlace(tmp_path / "search"),
+    )
+    before = signal.getsignal(signal.SIGINT)
+    assert not search.run(ended=lambda _: signal.raise_signal(signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) is before
+    done = search.study.done
+    assert 1 <= done < 3
+    assert {trial.state for trial in search.study.trials} <= {"finished", "interrupted"}
+    ended = []
+    assert search.run(ended=ended.append)
+    assert len(ended) == 3 - done
+    assert search.study.done == 3
