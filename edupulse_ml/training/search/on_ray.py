@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import ray.tune
+from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
 
@@ -51,8 +52,8 @@ def run_trials(
     missing = wanted.trials - study.done
     if missing <= 0:
         return True
-    # Tune's own files and tables would repeat what the study holds and the caller shows, and workers must find paths
-    # relative to their driver.
+    # Tune's own tables and most of its files would repeat what the study holds and the caller shows (one kind of file
+    # is missed at the end where there is none); workers must find paths relative to their driver.
     set_environment_default("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     set_environment_default("RAY_AIR_NEW_OUTPUT", "0")
     set_environment_default("RAY_CHDIR_TO_TRIAL_DIR", "0")
@@ -69,7 +70,12 @@ def run_trials(
             scheduler=scheduler,
             reuse_actors=True,
         ),
-        run_config=ray.tune.RunConfig(name="ray-tune", storage_path=str(wanted.folder.resolve()), verbose=0),
+        run_config=ray.tune.RunConfig(
+            name="ray-tune",
+            storage_path=str(wanted.folder.resolve()),
+            callbacks=[JsonLoggerCallback()],
+            verbose=0,
+        ),
     )
     tuner.fit()
     study.put_back_running()
