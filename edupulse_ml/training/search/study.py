@@ -175,12 +175,15 @@ class SearchStudy:
     def _interrupted(self) -> list[int]:
         return self._study.user_attrs.get(_INTERRUPTED, [])
 
+    def _state(self, trial: optuna.trial.FrozenTrial) -> State:
+        if trial.state == TrialState.FAIL:
+            return "interrupted" if trial.number in self._interrupted else "failed"
+        return _STATES[trial.state]
+
     def _record(self, trial: optuna.trial.FrozenTrial) -> TrialRecord:
-        ended: State = "interrupted" if trial.number in self._interrupted else "failed"
-        state: State = _STATES[trial.state] if trial.state in _STATES else ended
         seconds = None if trial.duration is None else trial.duration.total_seconds()
         objectives = dict(sorted(trial.intermediate_values.items()))
-        return TrialRecord(trial.number, state, dict(trial.params), _last(objectives), objectives, seconds)
+        return TrialRecord(trial.number, self._state(trial), dict(trial.params), _last(objectives), objectives, seconds)
 
 
 def _open(folder: Path, *, seed: int) -> optuna.Study:
