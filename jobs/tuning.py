@@ -69,7 +69,7 @@ def refit(
     if winner.strategy != "ensemble":
         for seed in range(1, winner.seeds):
             step(f"training seed {seed + 1} of {winner.seeds}")
-            others[f"{winner.strategy} (seed {seed + 1})"] = _fit(own, _with_seed(winner, seed), progress)
+            others[f"{winner.strategy}-seed-{seed + 1}"] = _fit(own, _with_seed(winner, seed), progress)
     step("training with the settings it started from")
     others[DEFAULTS] = _fit(replace(experiment, window_weeks=started_with), base, progress)
     judged = replace(experiment, window_weeks=max(weeks, started_with))

@@ -109,8 +109,8 @@ def test_two_trials_are_searched_recorded_resumed_and_the_winner_is_fitted_again
     refitted = refit(experiment, winner=second.winner, base=base, step=fake.quiet, progress=fake.quiet)
     reports = judge_refitted(refitted, created_at="2026-01-05", replicates=20, title="t")
     assert refitted.fitted.trained.model.contract.window_weeks == second.winner.champion.training.window_weeks
-    assert {"gru", "gru (seed 2)", DEFAULTS, "lightgbm"} <= set(reports["test"].models)
-    assert set(reports[VALIDATION].models) == {"gru", "gru (seed 2)", DEFAULTS}
+    assert {"gru", "gru-seed-2", DEFAULTS, "lightgbm"} <= set(reports["test"].models)
+    assert set(reports[VALIDATION].models) == {"gru", "gru-seed-2", DEFAULTS}
     assert {difference.task for difference in differences_from_defaults(reports["test"])} == {
         task.name for task in fake.TASKS
     }
