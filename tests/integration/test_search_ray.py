@@ -1,5 +1,6 @@
 """A tiny search on a real Ray cluster: trials that finish, are pruned or fail, each a run below the search's own."""
 
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -12,6 +13,7 @@ from edupulse_ml.registry.tracking import PARENT_TAG, tracked_run
 from edupulse_ml.training.search.material import trees_folder
 from edupulse_ml.training.search.searching import SearchOptions, SearchPlace
 from jobs.experiment import set_up
+from jobs.reporting import headline_metrics
 from jobs.search_records import PARENT_RUN, SearchRecords
 from jobs.tuning import DEFAULTS, VALIDATION, differences_from_defaults, judge_refitted, refit, search_experiment
 from tests.fakes import judged_history
@@ -111,6 +113,8 @@ def test_two_trials_are_searched_recorded_resumed_and_the_winner_is_fitted_again
     assert refitted.fitted.trained.model.contract.window_weeks == second.winner.champion.training.window_weeks
     assert {"gru", "gru-seed-2", DEFAULTS, "lightgbm"} <= set(reports["test"].models)
     assert set(reports[VALIDATION].models) == {"gru", "gru-seed-2", DEFAULTS}
+    # MLflow refuses other names, after everything has been fitted.
+    assert all(re.fullmatch(r"[\w./ -]+", name) for name in headline_metrics(reports["test"]))
     assert {difference.task for difference in differences_from_defaults(reports["test"])} == {
         task.name for task in fake.TASKS
     }
