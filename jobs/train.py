@@ -4,7 +4,6 @@ import asyncio
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -19,15 +18,15 @@ from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.promotion_policy import load_policy
 from edupulse_ml.evaluation.report import EvaluationReport
-from edupulse_ml.models.rivals.boosted import Boosted
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
 from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers, require_fit_data
-from jobs.experiment import Experiment, History, default_tasks, judge, latest_test_year, set_up
+from jobs.experiment import Experiment, History, default_tasks, latest_test_year, set_up
 from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
+from jobs.judging import judge_on_test_year
 from jobs.materialise import materialise_pending
 from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
@@ -38,7 +37,6 @@ from jobs.promotion.deciding import (
     judging_anew,
     promote_if_better,
 )
-from jobs.promotion.reasons import reasons_on_test
 from jobs.promotion.showing import show_verdict
 from jobs.recording import SILENT, RunRecord, recorded_run
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
@@ -232,7 +230,9 @@ def _fit_and_register(
     with connected_to_ray(settings, needed=request.workers is not None):
         fitted = _fit(experiment, options, request, console)
     request.record.step("judging on the test year")
-    reports = _judge(experiment, fitted, settings, replicates=request.replicates, started=started, console=console)
+    reports = judge_on_test_year(
+        experiment, fitted, settings, replicates=request.replicates, started=started, console=console
+    )
     request.record.step("registering")
     with tempfile.TemporaryDirectory(prefix="edupulse-train-") as scratch:
         version = record_run(
@@ -269,46 +269,6 @@ def _fit(experiment: Experiment, options: StrategyOptions, request: TrainingRequ
             request.record.progress(metrics)
 
         return fit_all(experiment, options=options, workers=request.workers, step=step, progress=progress)
-
-
-def _judge(
-    experiment: Experiment,
-    fitted: FittedModels,
-    settings: Settings,
-    *,
-    replicates: int,
-    started: datetime,
-    console: Console,
-) -> dict[str, EvaluationReport]:
-    """Reports on the test people and, for the trained model and LightGBM, on returning students."""
-    champion = fitted.trained.model.strategy
-    with progress_bars(console) as bars:
-        doing = bars.add_task("judging on the test year", total=2)
-        on_test = judge(
-            experiment,
-            fitted.predict,
-            title=f"District {settings.district}",
-            created_at=started.isoformat(timespec="seconds"),
-            replicates=replicates,
-            seed=0,
-            champion=champion,
-        )
-        bars.advance(doing)
-        reports = {"test": replace(on_test, faithfulness=reasons_on_test(experiment, fitted.trained.model))}
-        if experiment.returning.eligible.any():
-            few = {name: fitted.predict[name] for name in (champion, Boosted.name)}
-            reports["returning"] = judge(
-                replace(experiment, test=experiment.returning),
-                few,
-                title=f"District {settings.district}: returning students",
-                created_at=started.isoformat(timespec="seconds"),
-                replicates=replicates,
-                seed=0,
-                champion=champion,
-                notes=("The same students' earlier years were learned from: the deployment case.",),
-            )
-        bars.advance(doing)
-    return reports
 
 
 if __name__ == "__main__":
