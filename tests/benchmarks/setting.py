@@ -1,5 +1,6 @@
 """Where and how large a benchmark runs."""
 
+import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -10,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from edupulse_ml.config.settings import Settings
-from edupulse_ml.core.errors import NotFoundError
+from edupulse_ml.core.errors import ConflictError, NotFoundError
 from jobs.stack.paths import StackPaths
 from jobs.stack.postgres import find_postgres
 from jobs.stack.up import down
@@ -63,13 +64,23 @@ class BenchSetting:
 
 @contextmanager
 def fresh_home(home: Path) -> Iterator[Path]:
-    """An empty folder; at the end its servers are stopped and the folder is removed."""
-    _remove(home)
-    home.mkdir(parents=True)
-    try:
-        yield home
-    finally:
+    """An empty folder; at the end its servers are stopped and the folder is removed.
+
+    Raises:
+        ConflictError: another benchmark has it, and would be measured together with this one.
+    """
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with home.with_name(f"{home.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConflictError(f"Another benchmark runs in {home}: wait for its end.") from None
         _remove(home)
+        home.mkdir()
+        try:
+            yield home
+        finally:
+            _remove(home)
 
 
 def _remove(home: Path) -> None:

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from edupulse_ml.core.errors import ConflictError
 from tests.benchmarks.contenders import Case, Contender, run_case
+from tests.benchmarks.setting import fresh_home
 
 ROOT = Path(__file__).parents[2]
 ROUNDS = 1
@@ -89,3 +91,15 @@ def test_a_lower_duration_is_the_better_one() -> None:
     contenders = [Contender("a", lambda: {"s": 2.0}), Contender("b", lambda: {"s": 6.0})]
     result = run_case(Case("work", contenders, headline="s", lower_is_better=True, warm_up=False), rounds=1)
     assert result.ratio(result.contenders[1]) == 3.0
+
+
+def test_two_benchmarks_are_never_measured_together(tmp_path: Path) -> None:
+    home = tmp_path / "bench" / "home"
+    with fresh_home(home):
+        (home / "data").touch()
+        with pytest.raises(ConflictError, match="Another benchmark runs"), fresh_home(home):
+            pass
+        assert (home / "data").exists(), "the one that runs keeps its folder"
+    with fresh_home(home):
+        assert not list(home.iterdir())
+    assert not home.exists()
