@@ -23,8 +23,10 @@ from deployments.ingress.services import MissingDependency, Services
 from deployments.messages import FetchRequest, ScoredStudents, ServedModel
 from deployments.model_slot import CHAMPION, LiveModel
 from deployments.moments import DistrictZone
+from deployments.registered_models import RegisteredModels
 from deployments.scoring import ScoringOptions, ScoringService
-from deployments.settings import AppArgs
+from deployments.settings import AppArgs, training_placement
+from deployments.training_runs import TrainingRuns
 from deployments.window_scoring import score_windows
 from deployments.windows import WindowFetcher, WindowSources
 from edupulse_ml.core.ids import PredictionId, StudentId
@@ -154,6 +156,14 @@ class PlainApp:
                 readiness=_AlwaysReady(),
                 metrics=uncounted,
                 feedback=stores.feedback,
+                training=TrainingRuns(
+                    runs=stores.training,
+                    server=parts.job_server(config),
+                    clock=clock,
+                    new_id=uuid.uuid4,
+                    placement=training_placement(config),
+                ),
+                models=RegisteredModels(lambda: parts.registry(config), timeout_s=_ARGS.answer_timeout_s),
                 token_sha256=parts.token_sha256(_ARGS),
                 version=version("edupulse"),
             )
