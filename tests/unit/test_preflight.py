@@ -8,7 +8,7 @@ from rich.console import Console
 
 from edupulse_ml.config.settings import Settings
 from edupulse_ml.core.errors import ContractMismatchError, DependencyDownError
-from jobs.preflight import Check, check_before, gate_check, ray_check, settings_check
+from jobs.preflight import Check, check_before, gate_check, ray_check, settings_check, training_checks
 
 
 def well(name: str, *needs: str) -> Check:
@@ -85,3 +85,9 @@ def test_a_policy_that_does_not_fit_is_said(tmp_path) -> None:
     code, (line,) = checked(gate_check(tmp_path / "policy.yaml"))
     assert code == 2
     assert line.startswith("WRONG    promotion policy: ")
+
+
+def test_a_training_on_a_cluster_looks_at_the_cluster_too() -> None:
+    here, on_ray = ([check.name for check in training_checks(ray=ray)] for ray in (False, True))
+    assert on_ray == [*here, "Ray"]
+    assert {"PostgreSQL", "migrations", "records", "data policy", "MLflow"} <= set(here)
