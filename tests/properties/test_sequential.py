@@ -144,3 +144,14 @@ def test_what_breaks_the_bounds_is_refused() -> None:
         mean_evidence(np.array([0.0, 1.5]))
     with pytest.raises(InvalidInputError):
         share_evidence(np.array([True]), np.array([1.0]))
+
+
+def test_a_side_is_taken_only_beyond_half_of_the_level() -> None:
+    looks = [mean_evidence(np.ones(n)) for n in range(1, 15)]
+    between = [look for look in looks if 1 / ALPHA <= look.for_positive < 2 / ALPHA]
+    beyond = [look for look in looks if look.for_positive >= 2 / ALPHA]
+    assert between, "a look lies between the level of one direction and that of both"
+    assert beyond
+    assert {look.side for look in between} == {"open"}
+    assert {look.side for look in beyond} == {"positive"}
+    assert {mean_evidence(-np.ones(look.n)).side for look in beyond} == {"negative"}
