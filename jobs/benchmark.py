@@ -1,16 +1,17 @@
 """`edupulse benchmark`: honest figures on a public data set, one line per model and task, and a report."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.clock import SystemClock
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.evaluation.report import POOLED, EvaluationReport, Figure, GroupResult, model_title
+from jobs.progress import progress_bars
+from jobs.stack.paths import StackPaths
 
 app = typer.Typer(help="Train and test on a public data set.", no_args_is_help=True)
 
@@ -21,31 +22,53 @@ def benchmark() -> None:
 
 
 @app.command()
-def oulad(
+def oulad(  # noqa: PLR0913 - one argument per option of the command
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder with the OULAD tables.")],
     *,
     train: Annotated[str, typer.Option(help="Presentations to learn from, e.g. 2013B,2013J.")] = "2013B,2013J",
     test: Annotated[str, typer.Option(help="Presentations to test on.")] = "2014B",
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Networks to average.")] = 1,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs per network.")] = 50,
+    trials: Annotated[
+        int, typer.Option(min=0, help="Trials of a search on Ray, for the networks and for LightGBM each; 0: none.")
+    ] = 0,
+    searches: Annotated[
+        Path | None, typer.Option(help="Folder that keeps the trials, and has those to go on from.")
+    ] = None,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", help="Fit withdrawal and failure at once, in two processes.")
+    ] = False,
     replicates: Annotated[int, typer.Option(min=10, help="Resamplings of people for the intervals.")] = 1000,
     out: Annotated[Path | None, typer.Option(help="Where to write the report as JSON.")] = None,
     html: Annotated[Path | None, typer.Option(help="Where to write the report as HTML.")] = None,
 ) -> None:
     """Train on earlier presentations, test on a later one; people of the test are removed from training."""
     from edupulse_ml.evaluation.html import report_html
-    from jobs.benchmark_oulad import BenchmarkOptions, load_benchmark, run_benchmark, shown_order
+    from jobs.benchmark_oulad import load_benchmark, run_benchmark, shown_order
+    from jobs.benchmark_runs import Shown
+    from jobs.benchmark_trial import BenchmarkOptions
 
     options = BenchmarkOptions(
-        train=_names(train), test=_names(test), seeds=seeds, epochs=epochs, replicates=replicates
+        train=_names(train), test=_names(test), seeds=seeds, epochs=epochs, replicates=replicates, trials=trials
     )
     created_at = SystemClock().now().isoformat(timespec="seconds")
-    with _bar() as bar:
-        shown = _Shown(bar, "reading OULAD and computing features")
+    with progress_bars(Console(stderr=True)) as bars:
+
+        def watch(part: str) -> Shown:
+            doing = bars.add_task(part, total=None)
+            return Shown(lambda step: bars.update(doing, description=f"{part}: {step}"), lambda _: bars.advance(doing))
+
+        watch("OULAD").step("reading and computing features")
         data = load_benchmark(folder, [*options.train, *options.test])
-        report = shown_order(
-            run_benchmark(data, options=options, created_at=created_at, step=shown.step, progress=shown.progress)
+        report = run_benchmark(
+            data,
+            options=options,
+            created_at=created_at,
+            watch=watch,
+            searches=searches or StackPaths.of(load_settings().home).home / "benchmark-oulad",
+            side_by_side=side_by_side,
         )
+    report = shown_order(report)
     console = Console(soft_wrap=True)
     for line in benchmark_lines(report):
         console.print(line, highlight=False, markup=False)
@@ -102,33 +125,6 @@ def _names(text: str) -> tuple[str, ...]:
         msg = "Name at least one presentation, e.g. 2013B or 2013B,2013J."
         raise InvalidInputError(msg)
     return names
-
-
-class _Shown:
-    """What is being done, and the epoch it has come to."""
-
-    def __init__(self, bar: Progress, name: str) -> None:
-        self._bar, self._name = bar, name
-        self._doing = bar.add_task(name, total=None)
-
-    def step(self, name: str) -> None:
-        self._name = name
-        self._bar.update(self._doing, description=name)
-
-    def progress(self, metrics: Mapping[str, float]) -> None:
-        if "epoch" in metrics:
-            self._bar.update(self._doing, description=f"{self._name}, epoch {metrics['epoch']:.0f}")
-
-
-def _bar() -> Progress:
-    return Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=20),
-        TimeElapsedColumn(),
-        console=Console(stderr=True),
-        transient=True,
-    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from edupulse_ml.evaluation.model_card import model_card_html
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.rivals.boosted import Boosted
 from edupulse_ml.models.strategies import load_strategy
-from edupulse_ml.training.pipeline import fit_rivals
+from edupulse_ml.training.pipeline import RivalOptions, fit_rivals
 from jobs.experiment import History, Predict, default_tasks, judge, set_up
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
@@ -117,12 +117,10 @@ def _judge(
         experiment.train,
         experiment.calibration,
         tasks=experiment.tasks,
-        window_weeks=experiment.window_weeks,
-        seed=seed,
+        # A year with too few events to calibrate on can still be judged by ranking.
+        options=RivalOptions(experiment.window_weeks, seed, allow_small=True),
         progress=lambda _: None,
         held_out=experiment.held_out,
-        # A year with too few events to calibrate on can still be judged by ranking.
-        allow_small=True,
     )
     models: Mapping[str, Predict] = {artifact.strategy: artifact.predict} | {
         rival.name: rival.predict for rival in rivals

@@ -9,7 +9,7 @@ from edupulse_ml.core.outcomes import Task
 from edupulse_ml.models.protocol import Progress
 from edupulse_ml.training.data import PreparedTraining
 from edupulse_ml.training.options import TrainingOptions
-from edupulse_ml.training.pipeline import fit_here, fit_rivals
+from edupulse_ml.training.pipeline import RivalOptions, fit_here, fit_rivals
 from edupulse_ml.training.run import FitResult
 from edupulse_ml.training.strategies import Cohorts, StrategyOptions, TrainedStrategy, train_strategy
 from jobs.experiment import Experiment, Predict
@@ -75,11 +75,9 @@ def fit_all(
         experiment.train,
         experiment.calibration,
         tasks=experiment.tasks,
-        window_weeks=experiment.window_weeks,
-        seed=training.seed,
+        options=RivalOptions(experiment.window_weeks, training.seed, allow_small=training.allow_small),
         progress=progress,
         held_out=experiment.held_out,
-        allow_small=training.allow_small,
     )
     predict: dict[str, Predict] = {trained.model.strategy: trained.model.predict, **trained.members}
     return FittedModels(trained, predict | {rival.name: rival.predict for rival in rivals})

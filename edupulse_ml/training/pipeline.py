@@ -22,7 +22,7 @@ from edupulse_ml.models.policy import derive_policy
 from edupulse_ml.models.protocol import Progress, StorableRiskModel, TrainingData
 from edupulse_ml.models.rivals.abc_rule import AbcRule
 from edupulse_ml.models.rivals.base_rate import BaseRate
-from edupulse_ml.models.rivals.boosted import Boosted
+from edupulse_ml.models.rivals.boosted import Boosted, BoostedOptions
 from edupulse_ml.models.rivals.chronic_absence import ChronicAbsence
 from edupulse_ml.models.rivals.logistic import Logistic
 from edupulse_ml.models.rivals.mlp_last import MlpLast
@@ -59,6 +59,18 @@ class ChampionOptions:
         """The student-weeks of a cohort that calibration reads."""
         training = self.training
         return CohortSample(window_weeks=training.window_weeks, max_rows=training.calibration_rows, seed=training.seed)
+
+
+@dataclass(frozen=True)
+class RivalOptions:
+    """How the rivals are fitted. With `allow_small`, a task that has too few events to calibrate on is left uncalibrated;
+    `boosted` are LightGBM's settings.
+    """
+
+    window_weeks: int
+    seed: int
+    allow_small: bool = False
+    boosted: BoostedOptions = field(default_factory=BoostedOptions)
 
 
 @dataclass(frozen=True)
@@ -154,18 +166,15 @@ def fit_rivals(
     calibration: TrainingData,
     *,
     tasks: Sequence[Task],
-    window_weeks: int,
-    seed: int,
+    options: RivalOptions,
     progress: Progress,
     held_out: TrainingData | None = None,
-    allow_small: bool = False,
 ) -> tuple[CalibratedModel, ...]:
     """The models of every report, fitted with the same norms: base rate, chronic absence, ABC, logistic, perceptron
     on the last week, LightGBM.
 
     `calibration` stops the last two early; all are calibrated on it, task by task, as the champion is, and on
-    `held_out` where the champion would be. With `allow_small`, a task that neither has enough events of is left
-    uncalibrated.
+    `held_out` where the champion would be.
 
     Raises:
         NotEnoughDataError: a task has hardly any events to learn from, or too few to calibrate on.
@@ -177,11 +186,18 @@ def fit_rivals(
         AbcRule(),
         Logistic(norms),
         MlpLast(norms),
-        Boosted(norms),
+        Boosted(norms, options=options.boosted),
     )
-    calibrated = tuple(CalibratedModel(rival, held_out=held_out, allow_small=allow_small) for rival in rivals)
+    calibrated = tuple(CalibratedModel(rival, held_out=held_out, allow_small=options.allow_small) for rival in rivals)
     for rival in calibrated:
-        rival.fit(train, calibration, tasks=tasks, window_weeks=window_weeks, seed=seed, progress=progress)
+        rival.fit(
+            train,
+            calibration,
+            tasks=tasks,
+            window_weeks=options.window_weeks,
+            seed=options.seed,
+            progress=progress,
+        )
     return calibrated
 
 

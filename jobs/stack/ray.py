@@ -67,6 +67,7 @@ def stop_ray(paths: StackPaths) -> bool:
 def read_ray_token(paths: StackPaths) -> str:
     """The token that Ray's dashboard and job server ask for; made at the first call."""
     if not paths.ray_token.exists():
+        paths.ray_token.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(paths.ray_token, secrets.token_hex(32), mode=0o600)
     return paths.ray_token.read_text(encoding="utf-8").strip()
 

@@ -7,72 +7,22 @@ import numpy as np
 import pytest
 
 from edupulse_ml.core.outcomes import LABEL_UNKNOWN, task_labels
-from edupulse_ml.core.records import ExitEvents
-from edupulse_ml.core.sequences import PAD, concatenate_blocks
-from edupulse_ml.core.tables import EXIT_CODES
+from edupulse_ml.core.sequences import PAD
 from edupulse_ml.core.weeks import NEVER, day_from_number
 from edupulse_ml.evaluation.outcomes import outcomes_from_exits
 from edupulse_ml.evaluation.report import EvaluationReport
 from jobs.benchmark import benchmark_lines
-from jobs.benchmark_oulad import (
-    LANDMARK_DAYS,
-    WITHDRAWAL_TASKS,
-    BenchmarkData,
-    BenchmarkOptions,
-    load_benchmark,
-    run_benchmark,
-    shown_order,
-)
-from tests.fakes.training_data import FIRST_MONDAY, make_training_data
+from jobs.benchmark_oulad import WITHDRAWAL_TASKS, load_benchmark, run_benchmark, shown_order
+from jobs.benchmark_trial import LANDMARK_DAYS
+from tests.fakes.benchmark import Watched, quick_options, simulated_data
 
 OULAD = Path(__file__).parents[3] / "shared" / "data" / "oulad"
 needs_oulad = pytest.mark.skipif(not OULAD.is_dir(), reason="the OULAD files are not here")
 
-TERM_DAYS = 26 * 7
-
-
-def simulated_data() -> BenchmarkData:
-    """Two presentations of one module; person 0 studied in both, a third of those who finish fail."""
-    parts = [make_training_data(n_students=260, seed=seed, hazard=0.003) for seed in (1, 2)]
-    day = np.concatenate([part.outcomes.event_day for part in parts])
-    day = np.where(day < FIRST_MONDAY + TERM_DAYS, day, NEVER).astype(np.int32)
-    n = len(day)
-    left = day != NEVER
-    fails = np.arange(n) % 3 == 0
-    end = np.where(left, day, FIRST_MONDAY + TERM_DAYS).astype(np.int32)
-    exits = ExitEvents(
-        student=np.arange(n, dtype=np.int32),
-        entry_day=np.full(n, FIRST_MONDAY, np.int32),
-        exit_day=end,
-        exit_code=np.where(
-            left,
-            EXIT_CODES.index("dropout"),
-            np.where(fails, EXIT_CODES.index("failed"), EXIT_CODES.index("graduated")),
-        ).astype(np.int8),
-        last_attended_day=np.where(left, day, end - 1).astype(np.int32),
-        known_day=end,
-        superseded_day=np.full(n, NEVER, np.int32),
-    )
-    return BenchmarkData(
-        block=concatenate_blocks([part.block for part in parts]),
-        person_ids=tuple(str(i % (n - 1)) for i in range(n)),
-        presentation=("2013J",) * 260 + ("2014B",) * 260,
-        day_zero=np.full(n, FIRST_MONDAY, np.int32),
-        exits=exits,
-        settled_day=FIRST_MONDAY + TERM_DAYS + 400,
-    )
-
 
 @pytest.fixture(scope="module")
 def report() -> EvaluationReport:
-    options = BenchmarkOptions(train=("2013J",), test=("2014B",), epochs=2, replicates=20, allow_small=True)
-    found = run_benchmark(
-        simulated_data(),
-        options=options,
-        created_at="2026-01-01T00:00:00Z",
-        step=lambda _: None,
-        progress=lambda _: None,
-    )
+    found = run_benchmark(simulated_data(), options=quick_options(), created_at="2026-01-01T00:00:00Z", watch=Watched())
     return shown_order(found)
 
 
@@ -104,6 +54,16 @@ def test_failures_are_asked_of_as_many_and_found_more_often(report: EvaluationRe
 def test_people_of_the_test_are_not_learned_from(report: EvaluationReport) -> None:
     windows = {window.name: window.n_students for window in report.context.windows}
     assert windows["train"] + windows["calibrate"] <= 259
+
+
+def test_side_by_side_gives_the_same_report(report: EvaluationReport) -> None:
+    watched = Watched()
+    found = run_benchmark(
+        simulated_data(), options=quick_options(), created_at="2026-01-01T00:00:00Z", watch=watched, side_by_side=True
+    )
+    assert shown_order(found).to_json() == report.to_json()
+    assert set(watched.steps) == {"withdrawal", "withdrawal or failure"}
+    assert all("ensemble" in steps for steps in watched.steps.values())
 
 
 @pytest.mark.oulad

@@ -12,12 +12,14 @@ from edupulse_ml.registry.connection import open_client
 from edupulse_ml.registry.tracking import PARENT_TAG, tracked_run
 from edupulse_ml.training.search.material import trees_folder
 from edupulse_ml.training.search.searching import SearchOptions, SearchPlace
+from jobs.benchmark_oulad import run_benchmark
 from jobs.experiment import set_up
 from jobs.reporting import headline_metrics
 from jobs.search_records import PARENT_RUN, SearchRecords
 from jobs.tuning import DEFAULTS, VALIDATION, differences_from_defaults, judge_refitted, refit, search_experiment
 from tests.fakes import judged_history
 from tests.fakes import strategies as fake
+from tests.fakes.benchmark import Watched, quick_options, simulated_data
 
 
 class _Clock:
@@ -156,3 +158,23 @@ def test_an_interrupt_keeps_what_was_done_and_asks_again_for_the_rest(cluster, e
     assert search.run(ended=ended.append)
     assert len(ended) == 3 - done
     assert search.study.done == 3
+
+
+def test_a_benchmark_searches_settings_first_and_the_ensemble_without_them_stays_beside(cluster, tmp_path):
+    def run(watched):
+        return run_benchmark(
+            simulated_data(),
+            options=quick_options(trials=2),
+            created_at="2026-01-01T00:00:00Z",
+            watch=watched,
+            searches=tmp_path / "searches",
+        )
+
+    first, again = Watched(), Watched()
+    report = run(first)
+    assert {"ensemble", "gru", "boosted", "lightgbm", DEFAULTS} <= set(report.models)
+    assert any("2 trials" in note for note in report.context.notes)
+    for strategy in ("gru", "boosted"):
+        assert sum("trial" in step for step in first.steps[f"search of {strategy}"]) >= 2
+    assert run(again).to_json() == report.to_json()
+    assert not any(": trial" in step for part in again.steps.values() for step in part)

@@ -24,7 +24,9 @@ from edupulse_ml.evaluation.challenge_report import (
 )
 from edupulse_ml.storage.challenges import ChallengeSetting, FirstAnswer, ShadowPair
 from jobs.challenge.comparing import KnownOutcomes, arm_rows, pair_rows
-from jobs.challenge.showing import arm_sentence, shadow_sentence, show_comparison
+from jobs.challenge.page import comparison_html
+from jobs.challenge.showing import show_comparison
+from jobs.challenge.words import arm_sentence, shadow_sentence
 
 TASK = Task("risk_score", 0, 180)
 BEGUN = datetime(2025, 1, 6, 12, tzinfo=UTC)
@@ -171,7 +173,7 @@ def report(**parts) -> ChallengeReport:
     )
 
 
-def test_the_report_is_json_and_a_page_of_text() -> None:
+def test_the_report_is_json_text_and_a_page() -> None:
     full = report(
         shadow=shadow_report(pairs(400, left=100)), arms=arm_report(arms(1000, leavers=(120, 9))), is_over=True
     )
@@ -186,3 +188,10 @@ def test_the_report_is_json_and_a_page_of_text() -> None:
     assert "Version 2 against champion 1" in text
     assert "too few students to say" in text
     assert "fewer than 10 students so far" in text
+    html = comparison_html(full)
+    assert "Version 2 against champion 1" in html
+    assert html.count("<table>") == 2
+    assert "<td>Rank correlation</td>" in html
+    assert "src=" not in html
+    assert "fewer than 10 students so far" in comparison_html(report())
+    assert "&lt;b&gt;" in comparison_html(report(challenger="<b>"))

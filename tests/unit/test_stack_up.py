@@ -218,7 +218,7 @@ def test_ray_is_restarted_when_a_setting_changes_and_only_then() -> None:
 
 
 def test_rays_token_is_made_once_and_private(tmp_path: Path) -> None:
-    paths = StackPaths.of(tmp_path)
+    paths = StackPaths.of(tmp_path / "new")
     token = ray.read_ray_token(paths)
     assert len(token) == 64
     assert ray.read_ray_token(paths) == token

@@ -12,7 +12,7 @@ from edupulse_ml.models.artifact import ModelArtifact
 from edupulse_ml.models.gru import RiskNetConfig
 from edupulse_ml.models.protocol import labelled_rows
 from edupulse_ml.training.options import TrainingOptions
-from edupulse_ml.training.pipeline import ChampionOptions, fit_here, fit_rivals, train_champion
+from edupulse_ml.training.pipeline import ChampionOptions, RivalOptions, fit_here, fit_rivals, train_champion
 from tests.fakes.training_data import make_training_data
 
 TRAINING = TrainingOptions(
@@ -117,7 +117,7 @@ def more_leavers():
 
 
 def test_rivals_are_calibrated_on_the_calibration_cohort_as_the_champion_is(cohorts, more_leavers):
-    rivals = fit_rivals(cohorts[0], more_leavers, tasks=TASKS, window_weeks=8, seed=0, progress=quiet)
+    rivals = fit_rivals(cohorts[0], more_leavers, tasks=TASKS, options=RivalOptions(8, 0), progress=quiet)
     assert [rival.name for rival in rivals] == [
         "base_rate", "chronic_absence", "abc_rule", "logistic", "mlp_last_week", "lightgbm",
     ]  # fmt: skip
@@ -140,11 +140,9 @@ def test_rivals_are_calibrated_on_held_out_people_where_the_calibration_cohort_h
             cohorts[0],
             without,
             tasks=TASKS[:1],
-            window_weeks=8,
-            seed=0,
+            options=RivalOptions(8, 0, allow_small=allow_small),
             progress=quiet,
             held_out=held_out,
-            allow_small=allow_small,
         )[1]
 
     rows = rows_of(more_leavers)

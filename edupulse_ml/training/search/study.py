@@ -42,6 +42,11 @@ class TrialRecord:
     seconds: float | None = None
 
 
+def holds_study(folder: Path) -> bool:
+    """Whether there is a search to resume."""
+    return (folder / _FILE).exists()
+
+
 class SearchStudy:
     """A study of one space, in one folder. Not for two drivers at a time."""
 
@@ -57,7 +62,7 @@ class SearchStudy:
         Raises:
             ConflictError: the folder holds a study already.
         """
-        if (folder / _FILE).exists():
+        if holds_study(folder):
             msg = f"{folder} holds a search already: resume it by its name, or choose another name."
             raise ConflictError(msg)
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +79,7 @@ class SearchStudy:
             NotFoundError: there is none.
             ConflictError: it was about something else: other data, another strategy, other windows.
         """
-        if not (folder / _FILE).exists():
+        if not holds_study(folder):
             raise NotFoundError(f"There is no search in {folder}: check its name, or start it without `--resume`.")
         study = _open(folder, seed=seed)
         stored = json.loads(study.user_attrs.get(_ABOUT, "{}"))
