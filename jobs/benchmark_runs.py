@@ -11,9 +11,8 @@ from typing import Final
 from edupulse_ml.config.settings import load_settings
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.models.protocol import Progress
-from edupulse_ml.training.search.searching import SearchOptions, SearchPlace, open_search
+from edupulse_ml.training.search.searching import Search, SearchOptions, SearchPlace, open_search
 from edupulse_ml.training.search.study import TrialRecord, holds_study
-from edupulse_ml.training.strategies import StrategyOptions
 from jobs.benchmark_trial import BenchmarkTrial, ModelSettings, Step
 from jobs.wiring import connected_to_ray
 
@@ -37,17 +36,19 @@ Watch = Callable[[str], Shown]
 
 
 def search_settings(trial: BenchmarkTrial, *, folder: Path, watch: Watch) -> ModelSettings:
-    """The best settings of the networks and of LightGBM, each of `trial.options.trials` trials on Ray, kept in `folder`;
-    trials that are there already are not repeated. LightGBM is searched as the rival is, free of directions.
+    """The best settings of the networks and of LightGBM, each of at least `trial.options.trials` trials on Ray, kept in
+    `folder`; trials that are there already are not repeated. LightGBM is searched as the rival is, free of directions.
 
     Raises: see `open_search` and `connected_to_ray`.
     """
-    networks, trees = (_search(trial, strategy, folder=folder, watch=watch) for strategy in SEARCHED)
-    boosted = replace(trees.boosted, threads=ModelSettings().boosted.threads)
-    return ModelSettings(networks.champion.training, boosted, trial.options.trials)
+    done = {strategy: _search(trial, strategy, folder=folder, watch=watch) for strategy in SEARCHED}
+    boosted = replace(done["boosted"].winner.boosted, threads=ModelSettings().boosted.threads)
+    return ModelSettings(
+        done["gru"].winner.champion.training, boosted, {name: search.study.done for name, search in done.items()}
+    )
 
 
-def _search(trial: BenchmarkTrial, strategy: str, *, folder: Path, watch: Watch) -> StrategyOptions:
+def _search(trial: BenchmarkTrial, strategy: str, *, folder: Path, watch: Watch) -> Search:
     place = folder / strategy
     shown = watch(f"search of {strategy}")
     shown.step("reading what trials read")
@@ -66,7 +67,7 @@ def _search(trial: BenchmarkTrial, strategy: str, *, folder: Path, watch: Watch)
     with connected_to_ray(load_settings(), needed=True):
         if not search.run(ended=ended):
             raise KeyboardInterrupt
-    return search.winner
+    return search
 
 
 def reports_in_turn(

@@ -41,11 +41,11 @@ Step = Callable[[str], None]
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Settings of the networks and of LightGBM: those of every release, or found by a search, then with `trials` > 0."""
+    """Settings of the networks and of LightGBM: those of every release, or the best of so many `trials` of each kind."""
 
     network: TrainingOptions = field(default_factory=TrainingOptions)
     boosted: BoostedOptions = field(default_factory=BoostedOptions)
-    trials: int = 0
+    trials: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -229,8 +229,9 @@ class BenchmarkTrial:
 def _about(settings: ModelSettings) -> str:
     if not settings.trials:
         return "No settings were searched: those of `edupulse train`, and those of the rivals in every report."
+    counts = " and ".join(str(n) for n in settings.trials.values())
     return (
-        f"Networks and LightGBM have the best settings of {settings.trials} trials each, compared on the calibration "
+        f"Networks and LightGBM have the best settings of {counts} trials, compared on the calibration "
         "people by the AUC of the questions about withdrawal; the rival LightGBM has them too. `defaults` is the ensemble "
         "with the settings that the search started from."
     )

@@ -51,6 +51,7 @@ COMMANDS: Final = (
     Command("jobs", "jobs.runs", "app", "List, show and stop training runs.", _MODEL),
     Command("evaluate", "jobs.evaluate", "evaluate", "Evaluate a registered model beside its rivals.", _MODEL),
     Command("promote", "jobs.promote", "promote", "Make a model the champion if it meets the policy.", _MODEL),
+    Command("gate-drill", "jobs.gate_drill", "gate_drill", "Show that the policy refuses bad models here.", _MODEL),
     Command("rollback", "jobs.rollback", "rollback", "Return to the champion before.", _MODEL),
     Command("replay", "jobs.replay", "replay", "Compute stored predictions again and compare.", _MODEL),
     Command("feedback-report", "jobs.feedback_report", "feedback_report", "Report opinions on flags.", _MODEL),

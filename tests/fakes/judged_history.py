@@ -1,7 +1,7 @@
 """A district's history with outcomes and audit attributes, made of simulated students, and models to be judged on it."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,11 +14,11 @@ from edupulse_ml.core.records import ExitEvents
 from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.core.tables import EXIT_CODES
 from edupulse_ml.core.weeks import NEVER
-from edupulse_ml.explain.explanation import ExplainableModel, ExplainedBatch
 from edupulse_ml.explain.strategies import explainable
 from edupulse_ml.training.strategies import Cohorts, train_strategy
 from jobs.experiment import History, set_up
 from jobs.promotion.contenders import Contender
+from jobs.promotion.spoiled import raised
 from jobs.reporting import SPLIT_SEED, TEST_YEAR
 from tests.fakes import strategies
 from tests.fakes.training_data import make_training_data
@@ -71,52 +71,9 @@ def contender(*, strategy: str = "gru", version: str = "1", split_seed: int = 0,
     return Contender(ModelVersion(version), model, model, model, "itself", explainable(model))
 
 
-@dataclass(frozen=True)
-class Changed:
-    """A model whose answers go through `change` (probability [B], batch) -> probability [B]; all else is the model's."""
-
-    inner: Any
-    change: Callable[[NDArray[np.float64], SequenceBatch], NDArray[np.float64]]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
-
-    def predict(self, batch: SequenceBatch) -> Mapping[str, NDArray[np.float64]]:
-        return {task: self.change(answer, batch) for task, answer in self.inner.predict(batch).items()}
-
-
-def answering(
-    original: Contender, change: Callable[[NDArray[np.float64], SequenceBatch], NDArray[np.float64]]
-) -> Contender:
-    """The contender with other answers, served and in its reference alike."""
-    changed: Any = Changed(original.model, change)
-    return replace(original, model=changed, exact=changed, reference=changed)
-
-
-def noisily(answer: NDArray[np.float64], batch: SequenceBatch) -> NDArray[np.float64]:
-    """Answers that hardly depend on the student."""
-    del batch
-    return np.clip(np.random.default_rng(0).permutation(answer), 1e-4, 0.999)
-
-
 def against_newcomers(answer: NDArray[np.float64], batch: SequenceBatch) -> NDArray[np.float64]:
     """Whoever entered in mid-year is scored far higher."""
-    logit = np.log(answer / (1 - answer)) + 4.0 * (batch.context[:, ENTERED_MIDYEAR] > 0)
-    return 1 / (1 + np.exp(-logit))
-
-
-@dataclass(frozen=True)
-class ShuffledReasons:
-    """Explains each student by the attributions of another one."""
-
-    inner: ExplainableModel
-
-    def typical_values(self, batch: SequenceBatch) -> NDArray[np.float32]:
-        return self.inner.typical_values(batch)
-
-    def attributed(self, batch: SequenceBatch) -> ExplainedBatch:
-        honest = self.inner.attributed(batch)
-        return replace(honest, attribution=np.roll(honest.attribution, 1, axis=0))
+    return raised(answer, batch.context[:, ENTERED_MIDYEAR] > 0)
 
 
 def failed_kinds(names: Sequence[str]) -> set[str]:

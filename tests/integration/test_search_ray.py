@@ -173,7 +173,7 @@ def test_a_benchmark_searches_settings_first_and_the_ensemble_without_them_stays
     first, again = Watched(), Watched()
     report = run(first)
     assert {"ensemble", "gru", "boosted", "lightgbm", DEFAULTS} <= set(report.models)
-    assert any("2 trials" in note for note in report.context.notes)
+    assert any("2 and 2 trials" in note for note in report.context.notes)
     for strategy in ("gru", "boosted"):
         assert sum("trial" in step for step in first.steps[f"search of {strategy}"]) >= 2
     assert run(again).to_json() == report.to_json()

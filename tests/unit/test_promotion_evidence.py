@@ -13,15 +13,8 @@ from jobs.promotion import evidence
 from jobs.promotion.contenders import Contender
 from jobs.promotion.evidence import gather_evidence
 from jobs.promotion.reasons import last_weeks, reasons_on_test
-from tests.fakes.judged_history import (
-    ShuffledReasons,
-    against_newcomers,
-    answering,
-    contender,
-    failed_kinds,
-    history,
-    noisily,
-)
+from jobs.promotion.spoiled import scores_of_others, with_answers, with_reasons_of_others
+from tests.fakes.judged_history import against_newcomers, contender, failed_kinds, history
 from tests.fakes.strategies import TASKS, WINDOW
 
 _FIT, _RIVALS = evidence._fit_rivals, {}
@@ -82,7 +75,7 @@ def test_a_model_as_good_as_the_champion_is_promoted(good: Contender) -> None:
 
 
 def test_a_worse_model_is_refused_for_its_ranking(good: Contender) -> None:
-    worse = answering(newer(good), noisily)
+    worse = with_answers(good, "worse", scores_of_others)
     kinds = failed_kinds([rule.name for rule in judge(worse, good).failed])
     assert "not worse than the champion" in kinds
     assert "not worse than LightGBM" in kinds
@@ -91,7 +84,7 @@ def test_a_worse_model_is_refused_for_its_ranking(good: Contender) -> None:
 
 def test_a_less_fair_model_is_refused_for_both_errors(good: Contender) -> None:
     # A champion that is as unfair: nothing but fairness (and calibration) can tell.
-    unfair = answering(newer(good), against_newcomers)
+    unfair = with_answers(good, "less-fair", against_newcomers)
     verdict = judge(unfair, None)
     failed = [rule.name for rule in verdict.failed]
     assert "fairness: false alarms by sex" in failed
@@ -102,7 +95,7 @@ def test_a_less_fair_model_is_refused_for_both_errors(good: Contender) -> None:
 
 
 def test_a_model_with_reasons_of_others_is_refused_for_them_alone(good: Contender) -> None:
-    unfaithful = replace(newer(good), explained=ShuffledReasons(good.explained))
+    unfaithful = with_reasons_of_others(good)
     verdict = judge(unfaithful, good)
     assert failed_kinds([rule.name for rule in verdict.failed]) == {"faithfulness"}
     assert "faithfulness F4: completeness error" in [rule.name for rule in verdict.failed]

@@ -125,3 +125,11 @@ def test_the_setting_that_decides_has_the_greatest_weight(tmp_path):
     drawn = draw_search(study, tmp_path / "pictures")
     assert [path.stem for path in drawn] == [IMPORTANCE, PARALLEL]
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in drawn)
+
+
+def test_a_driver_that_goes_on_draws_other_settings_than_the_one_before(tmp_path):
+    study = create(tmp_path)
+    first = [run(study, [0.5])[1] for _ in range(3)]
+    again = resume(tmp_path)
+    later = [run(again, [0.5])[1] for _ in range(2)]
+    assert all(parameters not in first for parameters in later)

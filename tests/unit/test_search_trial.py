@@ -115,11 +115,11 @@ def judged_by_hand(options):
 
 
 def test_a_search_is_opened_once_and_resumed_on_the_same_data_only(tmp_path):
-    def opened(cohorts, *, resume, windows=(5,)):
+    def opened(cohorts, *, resume, windows=(5,), start=None):
         return open_search(
             cohorts,
             tasks=fake.TASKS,
-            base=base("gru"),
+            base=start or base("gru"),
             options=SearchOptions(trials=3, windows=windows),
             place=SearchPlace(tmp_path / "search", resume=resume),
         )
@@ -140,6 +140,12 @@ def test_a_search_is_opened_once_and_resumed_on_the_same_data_only(tmp_path):
     others = replace(cohorts, train=replace(cohorts.train, eligible=cohorts.train.eligible & False))
     with pytest.raises(ConflictError, match="data"):
         opened(others, resume=True)
+    patient = base("gru")
+    patient = replace(
+        patient, champion=replace(patient.champion, training=replace(patient.champion.training, patience=9))
+    )
+    with pytest.raises(ConflictError, match="start"):
+        opened(cohorts, resume=True, start=patient)
     with pytest.raises(InvalidInputError, match="4 to 60"):
         opened(cohorts, resume=True, windows=(3,))
 

@@ -114,6 +114,12 @@ def _about(
         for values in (part.eligible, part.outcomes.event_day, part.block.values):
             digest.update(values.tobytes())
     training = base.champion.training
+    start: dict[str, object] = {
+        **asdict(training),
+        **{f"boosted.{name}": value for name, value in asdict(base.boosted).items()},
+    }
+    # How many cores fit the trees changes no figure.
+    del start["boosted.threads"]
     return {
         "strategy": base.strategy,
         "windows": list(windows),
@@ -121,4 +127,5 @@ def _about(
         "epochs": training.epochs,
         "seed": training.seed,
         "data": digest.hexdigest()[:16],
+        "start": start,
     }

@@ -193,17 +193,21 @@ class SearchStudy:
 
 def _open(folder: Path, *, seed: int) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = optuna.samplers.TPESampler(
-        seed=seed, n_startup_trials=_STARTUP_TRIALS, multivariate=True, constant_liar=True
-    )
-    return optuna.create_study(
+    study = optuna.create_study(
         storage=optuna.storages.RDBStorage(f"sqlite:///{(folder / _FILE).resolve()}"),
         study_name="search",
-        sampler=sampler,
         pruner=optuna.pruners.NopPruner(),
         direction="maximize",
         load_if_exists=True,
     )
+    # A driver that goes on must not draw again what the one before drew at random.
+    study.sampler = optuna.samplers.TPESampler(
+        seed=seed + len(study.get_trials(deepcopy=False)),
+        n_startup_trials=_STARTUP_TRIALS,
+        multivariate=True,
+        constant_liar=True,
+    )
+    return study
 
 
 def _distribution(dimension: Dimension) -> BaseDistribution:
