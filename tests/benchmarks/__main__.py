@@ -5,6 +5,7 @@ Small runs (`--small`) take seconds and prove that the benchmark works; only ful
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
@@ -31,22 +32,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--without-ray", action="store_true", help="leave out contenders that need a Ray cluster")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON files and of the servers")
     asked = parser.parse_args(arguments)
+    if asked.name == "all":
+        given = list(sys.argv[1:] if arguments is None else arguments)
+        return run_each(lambda name: _in_own_process([name if word == "all" else word for word in given]))
     for variable in _THREADS:
         # One thread per process, so that CPU time is comparable; must stand before NumPy is first imported.
         os.environ.setdefault(variable, "1")
-    console = Console(width=None if sys.stdout.isatty() else 180)
-    clock = SystemClock()
-    for name in NAMES if asked.name == "all" else (asked.name,):
-        run_benchmark(
-            name,
-            rounds=asked.rounds,
-            small=asked.small,
-            with_ray=not asked.without_ray,
-            results=asked.results.resolve(),
-            console=console,
-            clock=clock,
-        )
+    run_benchmark(
+        asked.name,
+        rounds=asked.rounds,
+        small=asked.small,
+        with_ray=not asked.without_ray,
+        results=asked.results.resolve(),
+        console=Console(width=None if sys.stdout.isatty() else 180),
+        clock=SystemClock(),
+    )
     return 0
+
+
+def run_each(run: Callable[[str], int]) -> int:
+    """Run every benchmark by `run`, which gives its exit code, also after one that failed; the last code that is not 0."""
+    codes = [run(name) for name in NAMES]
+    return next((code for code in reversed(codes) if code), 0)
+
+
+def _in_own_process(arguments: Sequence[str]) -> int:
+    """Nothing that one benchmark leaves in memory is measured, or found stale, by the next."""
+    return subprocess.run([sys.executable, "-m", "tests.benchmarks", *arguments], check=False).returncode
 
 
 def run_benchmark(

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from edupulse_ml.core.errors import ConflictError
+from tests.benchmarks.__main__ import NAMES, run_each
 from tests.benchmarks.contenders import Case, Contender, run_case
 from tests.benchmarks.setting import fresh_home
 
@@ -66,6 +67,18 @@ def test_a_small_run_measures_every_contender(name: str, rivals: set[str], resul
             assert contender["median"][case["headline"]] > 0
         seen |= {contender["name"] for contender in case["contenders"]}
     assert rivals <= seen
+
+
+def test_one_that_fails_ends_none_of_the_others() -> None:
+    ran: list[str] = []
+
+    def run(name: str) -> int:
+        ran.append(name)
+        return 3 if name == "import" else 0
+
+    assert run_each(run) == 3
+    assert tuple(ran) == NAMES
+    assert run_each(lambda _: 0) == 0
 
 
 def test_contenders_take_turns_after_a_warm_up() -> None:
