@@ -29,7 +29,6 @@ def too_much_is_refused_at_once(served: ServeCluster, *, connections: int, batch
     """More than the one replica can do gets 429 without a wait, and the usual speed comes back after it."""
     usual = Load(served.port, connections=8).run_for(2)
     load = Load(served.port, connections, batch=batch).run_for(5)
-    ended = time.monotonic()
     assert load.statuses().keys() == {200, 429}, load.statuses()
     refused = load.of(429)
     assert len(refused) >= 20
@@ -38,11 +37,27 @@ def too_much_is_refused_at_once(served: ServeCluster, *, connections: int, batch
         _assert_is_problem(reply)
     assert statistics.median(reply.seconds for reply in refused) < 1, "refused without a wait"
     assert max(reply.seconds for reply in load.replies) < 8, "nobody hangs until the servers' time limit"
-    wait_for(
-        lambda: len(Load(served.port, connections=8).run_for(1).of(200)) >= 0.35 * len(usual.of(200)),
-        timeout_s=15,
-        what=f"the usual speed after {time.monotonic() - ended:.0f} s",
+    waits_ms = [1000 * reply.seconds for reply in refused]
+    back_s, share = _back_to_speed(served, usual_per_s=len(usual.of(200)) / 2)
+    sys.stdout.write(
+        f"{connections} connections, {batch} students each: {len(load.of(200))} answered, {len(refused)} refused, median "
+        f"after {statistics.median(waits_ms):.0f} ms, 95 % within {statistics.quantiles(waits_ms, n=20)[-1]:.0f} ms; "
+        f"{share:.0%} of the usual speed within {back_s:.1f} s\n"
     )
+    assert share >= 0.35, "the usual speed comes back"
+
+
+def _back_to_speed(served: ServeCluster, *, usual_per_s: float) -> tuple[float, float]:
+    """Seconds until a second of the usual load is answered at nine tenths of the usual speed, and the share it has
+    reached; after fifteen seconds the best share that was seen.
+    """
+    began, best = time.monotonic(), (0.0, 0.0)
+    while time.monotonic() - began < 15:
+        share = len(Load(served.port, connections=8).run_for(1).of(200)) / usual_per_s
+        best = max(best, (share, time.monotonic() - began))
+        if share >= 0.9:
+            break
+    return best[1], best[0]
 
 
 def a_node_dies_and_nothing_answered_is_lost(served: ServeCluster) -> None:
