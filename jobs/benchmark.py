@@ -32,6 +32,9 @@ def oulad(  # noqa: PLR0913 - one argument per option of the command
     trials: Annotated[
         int, typer.Option(min=0, help="Trials of a search on Ray, for the networks and for LightGBM each; 0: none.")
     ] = 0,
+    defaults: Annotated[
+        bool, typer.Option("--defaults", help="Judge the ensemble with the settings that the search started from, too.")
+    ] = False,
     searches: Annotated[
         Path | None, typer.Option(help="Folder that keeps the trials, and has those to go on from.")
     ] = None,
@@ -49,7 +52,13 @@ def oulad(  # noqa: PLR0913 - one argument per option of the command
     from jobs.benchmark_trial import BenchmarkOptions
 
     options = BenchmarkOptions(
-        train=_names(train), test=_names(test), seeds=seeds, epochs=epochs, replicates=replicates, trials=trials
+        train=_names(train),
+        test=_names(test),
+        seeds=seeds,
+        epochs=epochs,
+        replicates=replicates,
+        trials=trials,
+        defaults=defaults,
     )
     created_at = SystemClock().now().isoformat(timespec="seconds")
     with progress_bars(Console(stderr=True)) as bars:

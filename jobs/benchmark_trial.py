@@ -51,7 +51,8 @@ class ModelSettings:
 @dataclass(frozen=True)
 class BenchmarkOptions:
     """`seeds` networks make up the ensemble with LightGBM; `replicates` resamplings of people give the intervals;
-    `trials` of a search come first, of the networks and of LightGBM each (0: none).
+    `trials` of a search come first, of the networks and of LightGBM each (0: none); with `defaults`, the ensemble with the
+    settings that the search started from is judged too.
     """
 
     train: tuple[str, ...]
@@ -62,6 +63,7 @@ class BenchmarkOptions:
     calibration_share: float = 0.2
     replicates: int = 1000
     trials: int = 0
+    defaults: bool = False
     allow_small: bool = False
 
 
@@ -98,7 +100,7 @@ class BenchmarkTrial:
 
     def report(self, settings: ModelSettings, *, created_at: str, step: Step, progress: Progress) -> EvaluationReport:
         """Every model fitted with `settings` (the rival LightGBM too) and judged on the test presentation; after a search
-        also the ensemble with the settings that it started from, as `defaults`.
+        also the ensemble with the settings that it started from, as `defaults`, where the options want it.
 
         Raises:
             NotEnoughDataError: too few students or events to train.
@@ -137,7 +139,7 @@ class BenchmarkTrial:
             options = self.start(strategy, settings)
             trained = train_strategy(cohorts, tasks=self.tasks, options=options, progress=progress)
             found |= {strategy: trained.model.predict, **trained.members}
-        if settings.trials:
+        if settings.trials and self.options.defaults:
             step(f"{CHAMPION} with the settings that the search started from")
             options = self.start(CHAMPION, ModelSettings())
             trained = train_strategy(cohorts, tasks=self.tasks, options=options, progress=progress)
@@ -232,6 +234,6 @@ def _about(settings: ModelSettings) -> str:
     counts = " and ".join(str(n) for n in settings.trials.values())
     return (
         f"Networks and LightGBM have the best settings of {counts} trials, compared on the calibration "
-        "people by the AUC of the questions about withdrawal; the rival LightGBM has them too. `defaults` is the ensemble "
-        "with the settings that the search started from."
+        "people by the AUC of the questions about withdrawal; the rival LightGBM has them too. `defaults`, where it stands, "
+        "is the ensemble with the settings that the search started from."
     )

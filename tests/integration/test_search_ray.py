@@ -164,7 +164,7 @@ def test_a_benchmark_searches_settings_first_and_the_ensemble_without_them_stays
     def run(watched):
         return run_benchmark(
             simulated_data(),
-            options=quick_options(trials=2),
+            options=replace(quick_options(trials=2), defaults=True),
             created_at="2026-01-01T00:00:00Z",
             watch=watched,
             searches=tmp_path / "searches",
