@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -195,6 +195,11 @@ def refusal(verdict: Verdict) -> PromotionRefusedError:
     )
 
 
+def not_registered(version: ModelVersion, versions: Sequence[ModelVersion]) -> NotFoundError:
+    """The error of a version that is none of the district's `versions`, which are given newest first."""
+    return NotFoundError(f"Version {version} is not registered: the versions are {', '.join(reversed(versions))}.")
+
+
 def _require_answerable(override: Override | None) -> None:
     if override is not None and not (override.name.strip() and override.reason.strip()):
         raise InvalidInputError("An override and a rollback need a name and a reason: --name NAME --reason WHY.")
@@ -206,7 +211,7 @@ def _candidate(registry: ModelRegistry, wanted: ModelVersion | None, champion: M
         raise NotFoundError("No model is registered yet: run `edupulse train --no-promote` first.")
     candidate = wanted or versions[0]
     if candidate not in versions:
-        raise NotFoundError(f"Version {candidate} is not registered: the versions are {', '.join(reversed(versions))}.")
+        raise not_registered(candidate, versions)
     if candidate == champion:
         raise ConflictError(f"Version {candidate} is the champion already: name another one, or train one.")
     return candidate

@@ -11,8 +11,10 @@ import pytest
 
 from deployments.components import RegistryModels
 from edupulse_ml.core.challenge import Challenge, ShadowPrediction
-from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
+from edupulse_ml.core.contract import current_contract
+from edupulse_ml.core.errors import ConflictError, ContractMismatchError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion, PredictionId
+from edupulse_ml.core.outcomes import EARLY_TASK, risk_task
 from edupulse_ml.registry.models import ModelRegistry, model_name
 from edupulse_ml.registry.tracking import tracked_run
 from edupulse_ml.storage.challenges import PostgresChallengeStore
@@ -52,7 +54,7 @@ def enrollment(number: int) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Models:
-    """A registry with two versions."""
+    """A registry with four versions: the third predicts over 90 days, the fourth reads ten weeks."""
 
     uri: str
     folder: Path
@@ -64,12 +66,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("models")
     uri = f"sqlite:///{folder}/mlflow.db"
     registry = ModelRegistry(uri, name=model_name(DistrictId("demo")), cache_dir=folder / "cache")
-    make_artifact().save(folder / "artifact")
-    for _ in range(2):
+    usual = make_artifact()
+    shorter = replace(usual, task=risk_task(90), tasks=(risk_task(90), EARLY_TASK))
+    other_window = replace(usual, contract=current_contract(window_weeks=10))
+    for number, artifact in enumerate((usual, usual, shorter, other_window)):
+        artifact.save(folder / f"artifact-{number}")
         with tracked_run(
             uri, experiment="e", run_name="r", artifact_root=folder / "runs", clock=FixedClock(BEGUN)
         ) as run:
-            registry.register(folder / "artifact", run, tags={})
+            registry.register(folder / f"artifact-{number}", run, tags={})
     return Models(uri, folder, registry)
 
 
@@ -160,7 +165,7 @@ def test_serving_loads_what_the_alias_names(places: Places) -> None:
 def test_what_makes_no_sense_is_refused_and_moves_nothing(places: Places) -> None:
     with pytest.raises(ConflictError, match="is the champion"):
         places.begin("1")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="the versions are 1, 2, 3, 4"):
         places.begin("77")
     with pytest.raises(InvalidInputError):
         places.begin(split=1.5)
@@ -177,6 +182,25 @@ def test_what_makes_no_sense_is_refused_and_moves_nothing(places: Places) -> Non
         places.begin()
     with pytest.raises(InvalidInputError):
         places.run(lambda found: weigh_challenge(found, Weights(split=-0.5), by="ada"))
+
+
+@pytest.mark.parametrize(
+    ("version", "error", "why"),
+    [
+        ("77", NotFoundError, "the versions are 1, 2, 3, 4"),
+        ("1", ConflictError, "is the champion"),
+        ("3", InvalidInputError, "over 90 days, the champion \\(version 1\\) risk_score over 180"),
+        ("4", ContractMismatchError, "window_weeks"),
+    ],
+)
+def test_a_version_that_cannot_challenge_leaves_the_challenge_that_is_on(
+    places: Places, version: str, error: type[Exception], why: str
+) -> None:
+    running = places.begin(shadow=0.2)
+    with pytest.raises(error, match=why):
+        places.begin(version, shadow=0.5)
+    assert places.run(lambda found: PostgresChallengeStore(found.database).current()) == running
+    assert places.registry.alias("challenger") == running.version
 
 
 def test_a_promotion_and_a_challenge_wait_for_each_other(places: Places) -> None:
