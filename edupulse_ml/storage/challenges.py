@@ -110,7 +110,9 @@ class PostgresChallengeStore:
                 await connection.execute(self._queries["set"], parameters)
 
     async def shadow_pairs(self, challenge_id: str) -> Sequence[ShadowPair]:
-        """The first pair of every student in the challenge, in no promised order."""
+        """The first pair of every student in the challenge, in no promised order. Pairs about a moment more than a day before
+        they were made are left out.
+        """
         async with self._database.connection() as connection:
             cursor = await connection.execute(self._queries["shadows_of"], {"challenge_id": challenge_id})
             return [
@@ -119,7 +121,9 @@ class PostgresChallengeStore:
             ]
 
     async def first_answers(self, challenge_id: str, *, since: datetime) -> Sequence[FirstAnswer]:
-        """The first answer of every student in the challenge, which began at `since`; in no promised order."""
+        """The first answer of every student in the challenge, which began at `since`; in no promised order. Answers about a
+        moment more than a day before they were given are left out, and not counted.
+        """
         parameters = {"challenge_id": challenge_id, "since": since}
         async with self._database.connection() as connection:
             cursor = await connection.execute(self._queries["answers_of"], parameters)

@@ -267,6 +267,60 @@ def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places:
     assert places.compare(challenge.challenge_id).shadow == shadow
 
 
+def test_answers_about_the_past_do_not_enter_the_challenge(places: Places) -> None:
+    """A day back still counts, as yesterday's date asked for today does; what is older may be decided already."""
+    challenge = places.begin(shadow=1.0, split=0.5)
+    given = BEGUN + timedelta(hours=1)
+    ages = {0: timedelta(0), 1: timedelta(hours=23), 2: timedelta(hours=25), 3: timedelta(days=400)}
+    answered = [
+        prediction(
+            number,
+            student=student(number),
+            created_at=given,
+            as_of=given - age,
+            feature_week=MONDAY,
+            challenge_id=challenge.challenge_id,
+        )
+        for number, age in ages.items()
+    ]
+    # The student of the old question is asked about today's state later on: that answer counts, and it alone.
+    answered.append(
+        replace(
+            answered[3],
+            prediction_id=PredictionId(str(UUID(int=100))),
+            created_at=given + timedelta(hours=1),
+            as_of=given,
+            risk_score=0.9,
+        )
+    )
+
+    async def work(found: PromotionPlaces):
+        await PostgresPredictionStore(found.database).save(
+            answered, actor="a", action="predict", request_ids=["r"] * len(answered)
+        )
+        store = PostgresChallengeStore(found.database)
+        said = [
+            replace(item, prediction_id=PredictionId(str(UUID(int=5000 + number))), model_version=ModelVersion("2"))
+            for number, item in enumerate(answered)
+        ]
+        await store.save_shadows(
+            [ShadowPrediction(*pair) for pair in zip(answered, said, strict=True)], challenge_id=challenge.challenge_id
+        )
+        return (
+            await store.shadow_pairs(challenge.challenge_id),
+            await store.first_answers(challenge.challenge_id, since=BEGUN),
+        )
+
+    pairs, answers = places.run(work)
+    old = prediction(0).risk_score
+    assert sorted(pair.answered[0] for pair in pairs) == [old, old, 0.9]
+    assert sorted((answer.student_id, answer.scores[0], answer.answers) for answer in answers) == [
+        (student(0), old, 1),
+        (student(1), old, 1),
+        (student(3), 0.9, 1),
+    ]
+
+
 def test_history_shows_what_was_answered_and_not_what_was_said_unheard(places: Places) -> None:
     challenge = places.begin(shadow=1.0)
     answer = prediction(1)

@@ -49,20 +49,22 @@ ON CONFLICT (beside_prediction_id, created_at) DO NOTHING;
 SELECT ensure_partitions('shadow_predictions', month, month) FROM unnest(%(months)s::date[]) AS month;
 
 -- name: shadows_of
--- The first pair of every student in the challenge.
+-- The first pair of every student in the challenge. Pairs about the past do not count: their outcome may have been known.
 SELECT DISTINCT ON (student_key)
     student_key, (feature_week - DATE '1970-01-01'), answered_risk_score, risk_score, answered_risk_60plus, risk_60plus,
     answered_category = category
 FROM shadow_predictions
-WHERE challenge_id = %(challenge_id)s::uuid
+WHERE challenge_id = %(challenge_id)s::uuid AND as_of > created_at - interval '1 day'
 ORDER BY student_key, created_at, prediction_id;
 
 -- name: answers_of
--- The first answer of every student in the challenge, and how many answers there were and were the challenger's.
+-- The first answer of every student in the challenge, and how many answers there were and were the challenger's. Answers
+-- about the past do not count: their outcome may have been known.
 SELECT DISTINCT ON (prediction.student_key)
     prediction.student_key, student.student_id, (prediction.feature_week - DATE '1970-01-01'), prediction.created_at, prediction.risk_score,
     prediction.risk_60plus, count(*) OVER student_answers, count(*) FILTER (WHERE role = 'challenger') OVER student_answers
 FROM predictions AS prediction JOIN students AS student USING (student_key)
 WHERE prediction.challenge_id = %(challenge_id)s::uuid AND prediction.created_at >= %(since)s
+    AND prediction.as_of > prediction.created_at - interval '1 day'
 WINDOW student_answers AS (PARTITION BY prediction.student_key)
 ORDER BY prediction.student_key, prediction.created_at, prediction.prediction_id;
