@@ -109,22 +109,34 @@ class PostgresChallengeStore:
                 await connection.execute(self._queries["ensure_audit_months"])
                 await connection.execute(self._queries["set"], parameters)
 
-    async def shadow_pairs(self, challenge_id: str) -> Sequence[ShadowPair]:
-        """The first pair of every student in the challenge, in no promised order. Pairs about a moment more than a day before
-        they were made are left out.
+    async def champions_of(self, challenge_id: str, *, since: datetime) -> Sequence[tuple[ModelVersion, datetime]]:
+        """Versions that answered as champion in the challenge, which began at `since`, each with the moment of its first
+        answer that counts (see `first_answers`); the earliest first.
         """
+        parameters = {"challenge_id": challenge_id, "since": since}
         async with self._database.connection() as connection:
-            cursor = await connection.execute(self._queries["shadows_of"], {"challenge_id": challenge_id})
+            cursor = await connection.execute(self._queries["champions_of"], parameters)
+            return [(ModelVersion(version), first_at) for version, first_at in await cursor.fetchall()]
+
+    async def shadow_pairs(self, challenge_id: str, *, until: datetime | None = None) -> Sequence[ShadowPair]:
+        """The first pair of every student in the challenge, in no promised order. Pairs about a moment more than a day before
+        they were made are left out, and those made at `until` or later.
+        """
+        parameters = {"challenge_id": challenge_id, "until": until}
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(self._queries["shadows_of"], parameters)
             return [
                 ShadowPair(StudentKey(key), week, (score, late), (said, said_late), same)
                 for key, week, score, said, late, said_late, same in await cursor.fetchall()
             ]
 
-    async def first_answers(self, challenge_id: str, *, since: datetime) -> Sequence[FirstAnswer]:
+    async def first_answers(
+        self, challenge_id: str, *, since: datetime, until: datetime | None = None
+    ) -> Sequence[FirstAnswer]:
         """The first answer of every student in the challenge, which began at `since`; in no promised order. Answers about a
-        moment more than a day before they were given are left out, and not counted.
+        moment more than a day before they were given are left out, and those given at `until` or later; neither is counted.
         """
-        parameters = {"challenge_id": challenge_id, "since": since}
+        parameters = {"challenge_id": challenge_id, "since": since, "until": until}
         async with self._database.connection() as connection:
             cursor = await connection.execute(self._queries["answers_of"], parameters)
             return [

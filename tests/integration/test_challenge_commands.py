@@ -15,6 +15,7 @@ from edupulse_ml.core.contract import current_contract
 from edupulse_ml.core.errors import ConflictError, ContractMismatchError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion, PredictionId
 from edupulse_ml.core.outcomes import EARLY_TASK, risk_task
+from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.registry.models import ModelRegistry, model_name
 from edupulse_ml.registry.tracking import tracked_run
 from edupulse_ml.storage.challenges import PostgresChallengeStore
@@ -215,6 +216,10 @@ def test_a_promotion_and_a_challenge_wait_for_each_other(places: Places) -> None
 def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places: Places) -> None:
     challenge = places.begin(shadow=1.0, split=0.5)
     answered = [prediction(number, student=student(number)) for number in range(N_STUDENTS)]
+
+    def by(challenger: bool) -> dict[str, Any]:
+        return {"role": "challenger", "model_version": "2"} if challenger else {"model_version": "1"}
+
     theirs = {number for number in range(N_STUDENTS) if challenge.answers(answered[number].student_id)}
 
     async def serve(found: PromotionPlaces) -> None:
@@ -228,7 +233,7 @@ def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places:
                     feature_week=MONDAY,
                     risk_score=0.5 - number / 1000,
                     challenge_id=challenge.challenge_id,
-                    role="challenger" if number in theirs and number != min(theirs) else "champion",
+                    **by(number in theirs and number != min(theirs)),
                 )
                 for number, item in enumerate(answered)
             ]
@@ -250,7 +255,8 @@ def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places:
 
     places.run(serve)
     report = places.compare()
-    assert (report.challenger, report.champion, report.horizon_days) == ("2", "1", 180)
+    assert (report.challenger, report.champions, report.horizon_days) == ("2", ("1",), 180)
+    assert report.counted_until is None
     shadow, arms = report.shadow, report.arms
     assert shadow.n_students == N_STUDENTS - len(theirs) + 1
     assert shadow.models["challenger"].figures["auc"].value == 1.0
@@ -260,11 +266,59 @@ def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places:
     assert (report.shadow_weight, report.split_weight, report.is_over) == (1.0, 0.5, False)
     assert report == places.compare(challenge.challenge_id)
 
+    places.clock.advance(timedelta(days=4))
     places.run(lambda found: end_challenge(found, by="ada"))
     other = places.begin(shadow=0.5)
     assert other.challenge_id != challenge.challenge_id
     assert (places.compare().shadow, places.compare().arms) == (None, None)
-    assert places.compare(challenge.challenge_id).shadow == shadow
+    ended = places.compare(challenge.challenge_id)
+    assert (ended.shadow, ended.arms, ended.is_over) == (shadow, arms, True)
+    assert (ended.shadow_weight, ended.split_weight) == (1.0, 0.5)
+
+    # Whoever is the champion today changes nothing about what was answered: the challenger, or one that predicts over 90 days.
+    for champion in ("2", "3"):
+        places.registry.set_champion(ModelVersion(champion))
+        assert places.compare(challenge.challenge_id) == ended
+
+
+@pytest.mark.parametrize("next_champion", ["2", "3"])
+def test_what_is_answered_by_a_champion_that_is_no_rival_does_not_count_in_either_arm(
+    places: Places, next_champion: str
+) -> None:
+    """The challenger itself once promoted, and a version that predicts over 90 days."""
+    challenge = places.begin(split=0.5)
+
+    def answers(first: int, *, version: str, at: datetime) -> list[Prediction]:
+        made = [
+            prediction(first + n, student=student(first + n), created_at=at, as_of=at, feature_week=MONDAY)
+            for n in range(20)
+        ]
+        theirs = [version == "1" and challenge.answers(item.student_id) for item in made]
+        return [
+            replace(
+                item,
+                challenge_id=challenge.challenge_id,
+                role="challenger" if by_challenger else "champion",
+                model_version=ModelVersion("2" if by_challenger else version),
+            )
+            for item, by_challenger in zip(made, theirs, strict=True)
+        ]
+
+    async def save(found: PromotionPlaces, made: list[Prediction]) -> None:
+        await PostgresPredictionStore(found.database).save(
+            made, actor="a", action="predict", request_ids=["r"] * len(made)
+        )
+
+    assert places.compare().champions == ()
+    moved = BEGUN + timedelta(days=2)
+    places.run(lambda found: save(found, answers(0, version="1", at=BEGUN + timedelta(hours=1))))
+    before = places.compare()
+    places.run(lambda found: save(found, answers(20, version=next_champion, at=moved)))
+    after = places.compare()
+    assert (after.champions, after.counted_until) == (("1",), moved.isoformat())
+    assert (before.champions, before.counted_until) == (("1",), None)
+    assert before.arms is not None
+    assert after.arms == before.arms
 
 
 def test_answers_about_the_past_do_not_enter_the_challenge(places: Places) -> None:
