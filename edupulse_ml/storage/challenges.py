@@ -1,6 +1,7 @@
 """`PostgresChallengeStore`: which version challenges the champion, on what share of the students, and what it said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +9,15 @@ from typing import Any
 import psycopg
 
 from edupulse_ml.core.challenge import Challenge, ShadowPrediction
+from edupulse_ml.core.errors import ConflictError
 from edupulse_ml.core.ids import ModelVersion, StudentId, StudentKey
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.prediction_rows import shadow_rows
 from edupulse_ml.storage.sql import load_queries
+
+
+class SettingUnderWayError(ConflictError):
+    """Somebody else sets the challenge of this district."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,22 @@ class PostgresChallengeStore:
                 months = {shadow.said.created_at.astimezone(UTC).date().replace(day=1) for shadow in shadows}
                 await connection.execute(self._queries["ensure_shadow_months"], {"months": sorted(months)})
                 await connection.execute(self._queries["save_shadows"], parameters)
+
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncGenerator[None, None]:
+        """Be the only one who sets the challenge, in this district, on all machines; freed also when the process is killed.
+
+        Raises:
+            SettingUnderWayError: somebody else is inside.
+        """
+        async with self._database.dedicated() as connection:
+            cursor = await connection.execute(self._queries["lock"])
+            if await cursor.fetchone() != (True,):
+                raise SettingUnderWayError(
+                    f"The challenge of district {self._database.district_id} is being set by somebody else this moment: "
+                    "look at `edupulse challenger show`, and try again."
+                )
+            yield
 
     async def latest(self) -> ChallengeSetting | None:
         """What was set last; None before the first challenge."""

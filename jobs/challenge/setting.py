@@ -34,7 +34,8 @@ async def begin_challenge(places: PromotionPlaces, version: ModelVersion, weight
     The alias moves before the weights are set: gateways ask the challenger nothing until it serves this version.
 
     Raises:
-        ConflictError: the version is the champion, or challenges already; or a promotion is under way.
+        ConflictError: the version is the champion, or challenges already; or a promotion, or another setting, is under
+            way.
         NotFoundError: no such version, or not a complete model of this release.
         InvalidInputError: a share is not between 0 and 1; or the version answers another question than the champion.
         ContractMismatchError: the version was fitted for other features than the champion.
@@ -42,28 +43,32 @@ async def begin_challenge(places: PromotionPlaces, version: ModelVersion, weight
     challenge = Challenge(str(uuid4()), version, weights.shadow or 0.0, weights.split or 0.0)
     store = PostgresChallengeStore(places.database)
     async with PromotionRepository(places.database, clock=places.clock).exclusive():
+        # Loading two models takes seconds, in which the shares of the challenge that is on may still be changed.
         await asyncio.to_thread(_require_rival, places.registry, version)
-        before = await store.current()
-        if before is not None:
-            if before.version == version:
+        async with store.exclusive():
+            before = await store.current()
+            if before is not None and before.version == version:
                 msg = f"Version {version} challenges already: change its shares with `edupulse challenger weights`."
                 raise ConflictError(msg)
-            await _end(store, before, places, by=by)
-        await asyncio.to_thread(places.registry.set_alias, CHALLENGER, version)
-        await store.set(ChallengeSetting(challenge, is_over=False, set_at=places.clock.now(), set_by=by))
+            if before is not None:
+                await _end(store, before, places, by=by)
+            await asyncio.to_thread(places.registry.set_alias, CHALLENGER, version)
+            await store.set(ChallengeSetting(challenge, is_over=False, set_at=places.clock.now(), set_by=by))
     _log.info("challenge", version=version, shadow=challenge.shadow, split=challenge.split)
     return challenge
 
 
 async def weigh_challenge(places: PromotionPlaces, weights: Weights, *, by: str) -> Challenge:
-    """Change the shares of the challenge that is on. A share that grows keeps the students it had.
+    """Change the shares of the challenge that is on, also while a version is judged. A share that grows keeps the students
+    it had.
 
     Raises:
         NotFoundError: there is no challenge.
+        SettingUnderWayError: somebody else sets the challenge this moment.
         InvalidInputError: a share is not between 0 and 1.
     """
     store = PostgresChallengeStore(places.database)
-    async with PromotionRepository(places.database, clock=places.clock).exclusive():
+    async with store.exclusive():
         current = _required(await store.current())
         challenge = dataclasses.replace(
             current,
@@ -76,13 +81,15 @@ async def weigh_challenge(places: PromotionPlaces, weights: Weights, *, by: str)
 
 
 async def end_challenge(places: PromotionPlaces, *, by: str) -> Challenge:
-    """End the challenge that is on: the weights first, the alias after them. What it showed stays.
+    """End the challenge that is on, also while a version is judged: the weights first, the alias after them. What it showed
+    stays.
 
     Raises:
         NotFoundError: there is no challenge.
+        SettingUnderWayError: somebody else sets the challenge this moment.
     """
     store = PostgresChallengeStore(places.database)
-    async with PromotionRepository(places.database, clock=places.clock).exclusive():
+    async with store.exclusive():
         current = _required(await store.current())
         await _end(store, current, places, by=by)
         if await asyncio.to_thread(places.registry.alias, CHALLENGER) is not None:

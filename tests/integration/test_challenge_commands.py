@@ -18,7 +18,7 @@ from edupulse_ml.core.outcomes import EARLY_TASK, risk_task
 from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.registry.models import ModelRegistry, model_name
 from edupulse_ml.registry.tracking import tracked_run
-from edupulse_ml.storage.challenges import PostgresChallengeStore
+from edupulse_ml.storage.challenges import PostgresChallengeStore, SettingUnderWayError
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.predictions import PostgresPredictionStore
 from edupulse_ml.storage.promotions import PromotionRepository, PromotionUnderWayError
@@ -204,13 +204,37 @@ def test_a_version_that_cannot_challenge_leaves_the_challenge_that_is_on(
     assert places.registry.alias("challenger") == running.version
 
 
-def test_a_promotion_and_a_challenge_wait_for_each_other(places: Places) -> None:
+def test_a_challenge_does_not_begin_while_a_version_is_judged_but_is_weighed_and_ended(places: Places) -> None:
+    begun = places.begin(shadow=0.2, split=0.5)
+
     async def work(found: PromotionPlaces) -> None:
         async with PromotionRepository(found.database, clock=found.clock).exclusive():
             with pytest.raises(PromotionUnderWayError):
                 await begin_challenge(found, ModelVersion("2"), Weights(), by="ada")
+            assert (await weigh_challenge(found, Weights(split=0.0), by="ada")) == replace(begun, split=0.0)
+            await end_challenge(found, by="ada")
 
     places.run(work)
+    assert places.registry.alias("challenger") is None
+    assert places.run(lambda found: PostgresChallengeStore(found.database).current()) is None
+
+
+def test_one_setting_of_a_district_at_a_time(places: Places) -> None:
+    begun = places.begin(shadow=0.2)
+
+    async def work(found: PromotionPlaces) -> None:
+        async with PostgresChallengeStore(found.database).exclusive():
+            for other in (
+                weigh_challenge(found, Weights(split=0.5), by="bob"),
+                end_challenge(found, by="bob"),
+                begin_challenge(found, ModelVersion("2"), Weights(), by="bob"),
+            ):
+                with pytest.raises(SettingUnderWayError, match="try again"):
+                    await other
+
+    places.run(work)
+    assert places.run(lambda found: PostgresChallengeStore(found.database).current()) == begun
+    places.run(lambda found: end_challenge(found, by="bob"))
 
 
 def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places: Places) -> None:

@@ -10,6 +10,10 @@ FROM challenge_settings ORDER BY setting_id DESC LIMIT %(limit)s;
 SELECT challenge_id::text, model_version, shadow, split, is_over, set_at, set_by
 FROM challenge_settings WHERE challenge_id = %(challenge_id)s::uuid ORDER BY setting_id;
 
+-- name: lock
+-- One setting of a district at a time; the lock ends with its connection.
+SELECT pg_try_advisory_lock(hashtextextended('edupulse.challenge.' || current_setting('edupulse.district'), 0));
+
 -- name: set
 -- The setting and its line in the audit trail.
 WITH kept AS (
