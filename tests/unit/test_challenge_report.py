@@ -231,5 +231,7 @@ def test_the_report_is_json_text_and_a_page() -> None:
     assert html.count("<table>") == 2
     assert "<td>Rank correlation</td>" in html
     assert "src=" not in html
+    assert "each of the two tests errs in at most" in html
+    assert "may change when outcomes are corrected" in " ".join(html.split())
     assert "fewer than 10 students so far" in comparison_html(report())
     assert "&lt;b&gt;" in comparison_html(report(challenger="<b>"))
