@@ -21,7 +21,8 @@ from jobs.reporting import SPLIT_SEED, TEST_YEAR
 @dataclass(frozen=True)
 class Contender:
     """One version under judgement. `reference` is what `model` must answer like: the network in torch, or the model
-    written and read again; `exact` is `model` without coarser arithmetic.
+    written and read again; `exact` is `model` without coarser arithmetic; `explained` is what its reasons come from, and
+    `fitted` holds the networks, if any, that these are tested on.
     """
 
     version: ModelVersion
@@ -30,6 +31,7 @@ class Contender:
     reference: ServableModel
     reference_name: str
     explained: ExplainableModel
+    fitted: ServableModel
 
     @property
     def test_year(self) -> int | None:
@@ -55,7 +57,7 @@ def load_contender(fetched: FetchedModel) -> Contender:
         reference, name = load_strategy(fetched.path, engine="torch-float32"), "torch"
     else:
         exact, reference, name = model, _written_and_read(model), "the model written and read again"
-    return Contender(fetched.version, model, exact, reference, name, explainable(model))
+    return Contender(fetched.version, model, exact, reference, name, explainable(model), model)
 
 
 def measure_parity(contender: Contender, batch: SequenceBatch) -> Parity:
