@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import structlog
@@ -19,7 +19,7 @@ from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.promotions import Decision, PromotionKind, PromotionRepository
 from jobs.experiment import History
 from jobs.history import load_history
-from jobs.promotion.contenders import load_contender
+from jobs.promotion.contenders import Contender, load_contender
 from jobs.promotion.evidence import Step, gather_evidence
 from jobs.wiring import JobContext
 
@@ -167,7 +167,8 @@ async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[M
 
 def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) -> Judge:
     """Measures candidate and champion on the same rows of the records as they are now, and judges by `policy`. `step` is
-    told the name of each piece of work.
+    told the name of each piece of work. A champion that cannot be loaded fails the rule on the champion, so that only an
+    override replaces it.
 
     The judge raises `ContractMismatchError` for a candidate that was fitted for another contract than is served.
     """
@@ -180,8 +181,11 @@ def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) ->
     def measured(history: History, candidate: ModelVersion, champion: ModelVersion | None) -> Verdict:
         mine = load_contender(context.registry.fetch(candidate))
         context.contract.require_match(mine.model.contract)  # serving would refuse it (decision 0013)
-        theirs = None if champion is None else load_contender(context.registry.fetch(champion))
-        return judge_candidate(gather_evidence(history, mine, theirs, policy=policy, step=step), policy)
+        theirs, problem = _champion(context.registry, champion)
+        evidence = gather_evidence(history, mine, theirs, policy=policy, step=step)
+        if problem is not None:
+            evidence = replace(evidence, champion=champion, champion_problem=problem)
+        return judge_candidate(evidence, policy)
 
     return judge
 
@@ -203,6 +207,16 @@ def not_registered(version: ModelVersion, versions: Sequence[ModelVersion]) -> N
 def _require_answerable(override: Override | None) -> None:
     if override is not None and not (override.name.strip() and override.reason.strip()):
         raise InvalidInputError("An override and a rollback need a name and a reason: --name NAME --reason WHY.")
+
+
+def _champion(registry: ModelRegistry, version: ModelVersion | None) -> tuple[Contender | None, str | None]:
+    """The champion to compare with, if there is one; else why it cannot be loaded."""
+    if version is None:
+        return None, None
+    try:
+        return load_contender(registry.fetch(version)), None
+    except NotFoundError as error:
+        return None, str(error)
 
 
 def _candidate(registry: ModelRegistry, wanted: ModelVersion | None, champion: ModelVersion | None) -> ModelVersion:
