@@ -21,6 +21,7 @@ from jobs.experiment import History
 from jobs.history import load_history
 from jobs.promotion.contenders import Contender, load_contender
 from jobs.promotion.evidence import Step, gather_evidence
+from jobs.promotion.way_back import way_back
 from jobs.wiring import JobContext
 
 Judge = Callable[[ModelVersion, ModelVersion | None], Awaitable[Verdict]]
@@ -138,7 +139,8 @@ async def install_first(places: PromotionPlaces, version: ModelVersion, *, by: s
 
 async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
     """Make the previous champion the champion again; (withdrawn version, champion now). What stood before that one becomes
-    `previous`, so that rolling back twice goes two steps back and never returns to what was withdrawn.
+    `previous`, so that rolling back twice goes two steps back. A version that was withdrawn and not promoted since is
+    passed over. Where the alias `previous` names none, as after a kill between two moves, the promotions kept say it.
 
     Raises:
         ConflictError: a promotion is under way.
@@ -150,19 +152,29 @@ async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[M
     async with promotions.exclusive():
         registry = places.registry
         withdrawn = await asyncio.to_thread(registry.champion)
-        target = await asyncio.to_thread(registry.alias, PREVIOUS)
-        if withdrawn is None or target is None or target == withdrawn:
+        previous = await asyncio.to_thread(registry.alias, PREVIOUS)
+        target = None if withdrawn is None else await _before(withdrawn, promotions, registry, previous=previous)
+        if withdrawn is None or target is None:
             raise NotFoundError(
                 "There is no champion before the present one to return to: promote a version with `edupulse promote`."
             )
         number = await promotions.decide(Decision("rollback", by, withdrawn, target, reason))
         await asyncio.to_thread(registry.set_alias, CHAMPION, target)
         await promotions.moved(number)
-        await asyncio.to_thread(registry.set_alias, PREVIOUS, await promotions.champion_before(target))
+        await asyncio.to_thread(registry.set_alias, PREVIOUS, await _before(target, promotions, registry))
         note = PromotionNote("rollback", by, places.clock.now(), reason)
         await asyncio.to_thread(_annotate, registry, withdrawn, note)
     _log.info("rollback", withdrawn=withdrawn, champion=target)
     return withdrawn, target
+
+
+async def _before(
+    champion: ModelVersion, promotions: PromotionRepository, registry: ModelRegistry, *, previous: str | None = None
+) -> ModelVersion | None:
+    """The version to return to from `champion`, as `way_back` says; versions that are no longer registered are passed over."""
+    registered = set(await asyncio.to_thread(registry.versions))
+    back = way_back(await promotions.moves(), champion=champion, previous=previous)
+    return next((ModelVersion(version) for version in back if version in registered), None)
 
 
 def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) -> Judge:
