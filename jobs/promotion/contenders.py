@@ -61,24 +61,25 @@ def load_contender(fetched: FetchedModel) -> Contender:
 
 
 def measure_parity(contender: Contender, batch: SequenceBatch) -> Parity:
-    """Largest difference between what is served and the reference, on hazards where there are any, else on the answers
-    themselves: calibration may have steps, at which two equal models differ.
+    """What is served beside the reference, on the students of the batch. `largest` is measured on hazards where there are
+    any, else on the answers themselves: calibration may have steps, at which two equal models differ. `p99` is measured
+    on what a student is told, the risk score, one each.
     """
-    served, exact, reference = (each for each in (contender.model, contender.exact, contender.reference))
-    is_coarse = exact is not served and not np.array_equal(_answers(served, batch), _answers(exact, batch))
-    difference = np.abs(_answers(served, batch) - _answers(reference, batch)).ravel()
-    exactly = np.abs(_answers(exact, batch) - _answers(reference, batch)).ravel()
+    served, exact, reference = (contender.model, contender.exact, contender.reference)
+    is_coarse = exact is not served and not np.array_equal(_exactly(served, batch), _exactly(exact, batch))
+    exactly = np.abs(_exactly(exact, batch) - _exactly(reference, batch))
+    told = np.abs(served.score(batch).risk_score - reference.score(batch).risk_score)
     return Parity(
         served=served.strategy if contender.reference_name != "torch" else "ONNX Runtime",
         reference=contender.reference_name,
         largest=float(exactly.max(initial=0.0)),
-        p99=float(np.quantile(difference, 0.99)) if len(difference) else 0.0,
+        p99=float(np.quantile(told, 0.99)) if len(told) else 0.0,
         is_coarse=is_coarse,
     )
 
 
-def _answers(model: ServableModel, batch: SequenceBatch) -> NDArray[np.float64]:
-    """[B, K]"""
+def _exactly(model: ServableModel, batch: SequenceBatch) -> NDArray[np.float64]:
+    """[B, K] what two equal models agree on to the last digits."""
     hazards = model.score(batch).hazards
     if hazards.size and np.isfinite(hazards).all():
         return hazards
