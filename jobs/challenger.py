@@ -13,6 +13,7 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.storage.challenges import ChallengeSetting, PostgresChallengeStore
 from jobs.challenge.setting import Weights, begin_challenge, end_challenge, weigh_challenge
+from jobs.challenge.words import percent
 from jobs.promotion.deciding import PromotionPlaces
 from jobs.wiring import open_context
 
@@ -72,8 +73,8 @@ def _run(work: Callable[[PromotionPlaces], Awaitable[T]]) -> T:
 
 def _sentence(challenge: Challenge) -> str:
     return (
-        f"Version {challenge.version} challenges the champion: it scores {challenge.shadow:.0%} of the students unheard "
-        f"and answers {challenge.split:.0%}."
+        f"Version {challenge.version} challenges the champion: it scores {percent(challenge.shadow)} of the students "
+        f"unheard and answers {percent(challenge.split)}."
     )
 
 

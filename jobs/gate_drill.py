@@ -48,7 +48,7 @@ class SpoiledCopy:
 
 @dataclass(frozen=True)
 class DrillResult:
-    """What the gate said of one copy: the rules it does not meet and that the model itself meets."""
+    """What the gate said of one copy: the rules it does not meet, but for those that the model itself is known not to meet."""
 
     copy: SpoiledCopy
     verdict: Verdict
@@ -59,6 +59,13 @@ class DrillResult:
         """Whether the copy was refused for what is wrong with it."""
         wanted = self.copy.refused_for
         return not wanted or any(rule.name.startswith(wanted) for rule in self.newly_failed)
+
+    @property
+    def said(self) -> str:
+        """What the gate did, and what is wrong with that."""
+        if self.verdict.passed:
+            return "passes" if self.right else "passes: must be refused"
+        return "refused" if self.right else "refused, but not for what is wrong with it"
 
 
 class GateLetsThroughError(ConflictError):
@@ -125,13 +132,15 @@ async def drill_district(
 def drill(history: History, original: Contender, *, policy: PromotionPolicy, step: Step) -> tuple[DrillResult, ...]:
     """Judge each copy beside the model itself as champion."""
     copies = spoiled_copies(history, original)
-    verdicts = [
-        judge_candidate(
-            gather_evidence(history, copy.contender, original, policy=policy, step=_within(copy.name, step)), policy
-        )
+    found = [
+        gather_evidence(history, copy.contender, original, policy=policy, step=_within(copy.name, step))
         for copy in copies
     ]
-    known = {rule.name for rule in verdicts[0].failed}
+    # A rule that too few students can tell of is not one that the model itself fails, even where it counts as failed: a
+    # copy that is refused by it is refused.
+    lenient = policy.model_copy(update={"too_few_to_tell": "pass"})
+    known = {rule.name for rule in judge_candidate(found[0], lenient).failed}
+    verdicts = [judge_candidate(evidence, policy) for evidence in found]
     return tuple(
         DrillResult(copy, verdict, tuple(rule for rule in verdict.failed if rule.name not in known))
         for copy, verdict in zip(copies, verdicts, strict=True)
@@ -167,12 +176,10 @@ def show_drill(results: Sequence[DrillResult], console: Console) -> None:
         f"{first.n_students:,} students",
         title_justify="left",
     )
-    for column in ("copy", "gate", "rules not met that the model itself meets"):
+    for column in ("copy", "gate", "rules not met that the model itself is not known to fail"):
         table.add_column(column, overflow="fold")
     for result in results:
-        said = "passes" if result.verdict.passed else "refused"
-        mark = "" if result.right else ", but not for what is wrong with it"
-        table.add_row(result.copy.name, said + mark, _listed(result.newly_failed))
+        table.add_row(result.copy.name, result.said, _listed(result.newly_failed))
     console.print(table)
     own = results[0].verdict.failed
     if own:

@@ -88,12 +88,17 @@ class ArmReport:
 
 @dataclass(frozen=True)
 class ChallengeReport:
-    """`shadow` and `arms` are None where fewer than ten students were asked about."""
+    """`champions`: the versions that answered as champion and are compared with, the earliest first; none where nobody was
+    asked about. `counted_until`: the moment from which answers do not count, because another one became the champion:
+    the challenger, or a version that answers another question; None: all count. The weights are the shares (0-1) in
+    force, or before the end. `shadow` and `arms` are None where fewer than ten students were asked about.
+    """
 
     challenge_id: str
     challenger: str
-    champion: str
+    champions: tuple[str, ...]
     begun_at: str
+    counted_until: str | None
     created_at: str
     horizon_days: int
     is_over: bool

@@ -186,7 +186,7 @@ def _gap(gap: FairnessGap, limit: float) -> RuleResult:
 def _parity(parity: Parity, policy: PromotionPolicy) -> RuleResult:
     limit = policy.parity.coarse_p99_at_most if parity.is_coarse else policy.parity.exact_at_most
     value = parity.p99 if parity.is_coarse else parity.largest
-    kind = "99 of 100 scores differ by less than" if parity.is_coarse else "scores differ by at most"
+    kind = "99 of 100 risk scores differ by less than" if parity.is_coarse else "scores differ by at most"
     return judged(
         "parity of the served engine",
         Figure(value),

@@ -60,7 +60,7 @@ class FairnessGap:
 @dataclass(frozen=True)
 class Parity:
     """Served scores against the reference's on the same rows. `is_coarse`: the folder has settled on coarser arithmetic
-    than the reference's; `p99` is the difference that 99 of 100 rows stay below.
+    than the reference's; `p99` is the difference that the risk scores of 99 of 100 rows stay below.
     """
 
     served: str

@@ -31,9 +31,10 @@ class Evidence:
     """What N observations say of their mean against 0, at any time of looking.
 
     `for_positive` and `for_negative`: the most evidence that was reached so far, an e-value each (1: none; 20 would
-    happen by chance in one series of 20). `side`: what can be said at level `alpha`, both directions together; it is
-    never taken back by what comes later. `low` and `high`: a confidence sequence, which holds the mean at all times
-    together with probability 1 - alpha; None where the bounds differ from observation to observation.
+    happen by chance in one series of 20). `side`: what can be said at level `alpha`, both directions together: the
+    direction that had enough evidence first, which nothing that comes later takes back or turns round. `low` and `high`:
+    a confidence sequence, which holds the mean at all times together with probability 1 - alpha; None where the bounds
+    differ from observation to observation.
     """
 
     n: int
@@ -57,14 +58,14 @@ def mean_evidence(x_N: Float64, *, alpha: float = ALPHA) -> Evidence:
     if len(x_N) and not (np.abs(x_N) <= 1.0).all():
         msg = "A sequential test of a mean needs observations between -1 and 1."
         raise InvalidInputError(msg)
-    up, down = most_wealth(x_N, loss=1.0), most_wealth(-x_N, loss=1.0)
+    up_N, down_N = log_wealth(x_N, loss=1.0), log_wealth(-x_N, loss=1.0)
     low, high = _lower_limit(x_N, alpha=alpha), -_lower_limit(-x_N, alpha=alpha)
     return Evidence(
         n=len(x_N),
         mean=float(x_N.mean()) if len(x_N) else None,
-        for_positive=up,
-        for_negative=down,
-        side=_side(up, down, alpha=alpha),
+        for_positive=_most(up_N),
+        for_negative=_most(down_N),
+        side=_side(up_N, down_N, alpha=alpha),
         alpha=alpha,
         low=low,
         high=high,
@@ -82,13 +83,13 @@ def share_evidence(is_in_N: NDArray[np.bool_], share_N: Float64, *, alpha: float
         msg = "A sequential test of a share needs expected shares strictly between 0 and 1."
         raise InvalidInputError(msg)
     x_N = is_in_N.astype(np.float64) - share_N
-    up, down = most_wealth(x_N, loss=share_N), most_wealth(-x_N, loss=1.0 - share_N)
+    up_N, down_N = log_wealth(x_N, loss=share_N), log_wealth(-x_N, loss=1.0 - share_N)
     return Evidence(
         n=len(x_N),
         mean=float(x_N.mean()) if len(x_N) else None,
-        for_positive=up,
-        for_negative=down,
-        side=_side(up, down, alpha=alpha),
+        for_positive=_most(up_N),
+        for_negative=_most(down_N),
+        side=_side(up_N, down_N, alpha=alpha),
         alpha=alpha,
     )
 
@@ -105,16 +106,25 @@ def log_wealth(x_N: Float64, *, loss: Float64 | float) -> Float64:
 
 def most_wealth(x_N: Float64, *, loss: Float64 | float) -> float:
     """The most that the bettors had at any time, 1 at the start included."""
-    if len(x_N) == 0:
-        return 1.0
-    return float(np.exp(np.minimum(log_wealth(x_N, loss=loss).max(initial=0.0), 700.0)))
+    return _most(log_wealth(x_N, loss=loss))
 
 
-def _side(up: float, down: float, *, alpha: float) -> Side:
-    needed = 2.0 / alpha  # each direction gets half of the level
-    if up >= needed and up >= down:
-        return "positive"
-    return "negative" if down >= needed else "open"
+def _most(log_wealth_N: Float64) -> float:
+    return float(np.exp(np.minimum(log_wealth_N.max(initial=0.0), 700.0)))
+
+
+def _side(up_N: Float64, down_N: Float64, *, alpha: float) -> Side:
+    """The direction whose log wealth was enough first. No observation lets both grow, so they are never enough at once."""
+    needed = np.log(2.0 / alpha)  # each direction gets half of the level
+    first_up, first_down = (_first(wealth_N >= needed) for wealth_N in (up_N, down_N))
+    if first_up == first_down:
+        return "open"
+    return "positive" if first_up < first_down else "negative"
+
+
+def _first(is_enough_N: NDArray[np.bool_]) -> int:
+    """Position of the first True; the length where there is none."""
+    return int(is_enough_N.argmax()) if is_enough_N.any() else len(is_enough_N)
 
 
 def _lower_limit(x_N: Float64, *, alpha: float) -> float:

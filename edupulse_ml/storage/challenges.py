@@ -1,6 +1,7 @@
 """`PostgresChallengeStore`: which version challenges the champion, on what share of the students, and what it said."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,10 +9,15 @@ from typing import Any
 import psycopg
 
 from edupulse_ml.core.challenge import Challenge, ShadowPrediction
+from edupulse_ml.core.errors import ConflictError
 from edupulse_ml.core.ids import ModelVersion, StudentId, StudentKey
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.prediction_rows import shadow_rows
 from edupulse_ml.storage.sql import load_queries
+
+
+class SettingUnderWayError(ConflictError):
+    """Somebody else sets the challenge of this district."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,22 @@ class PostgresChallengeStore:
                 await connection.execute(self._queries["ensure_shadow_months"], {"months": sorted(months)})
                 await connection.execute(self._queries["save_shadows"], parameters)
 
+    @asynccontextmanager
+    async def exclusive(self) -> AsyncGenerator[None, None]:
+        """Be the only one who sets the challenge, in this district, on all machines; freed also when the process is killed.
+
+        Raises:
+            SettingUnderWayError: somebody else is inside.
+        """
+        async with self._database.dedicated() as connection:
+            cursor = await connection.execute(self._queries["lock"])
+            if await cursor.fetchone() != (True,):
+                raise SettingUnderWayError(
+                    f"The challenge of district {self._database.district_id} is being set by somebody else this moment: "
+                    "look at `edupulse challenger show`, and try again."
+                )
+            yield
+
     async def latest(self) -> ChallengeSetting | None:
         """What was set last; None before the first challenge."""
         found = await self._settings("settings", {"limit": 1})
@@ -109,18 +131,34 @@ class PostgresChallengeStore:
                 await connection.execute(self._queries["ensure_audit_months"])
                 await connection.execute(self._queries["set"], parameters)
 
-    async def shadow_pairs(self, challenge_id: str) -> Sequence[ShadowPair]:
-        """The first pair of every student in the challenge, in no promised order."""
+    async def champions_of(self, challenge_id: str, *, since: datetime) -> Sequence[tuple[ModelVersion, datetime]]:
+        """Versions that answered as champion in the challenge, which began at `since`, each with the moment of its first
+        answer that counts (see `first_answers`); the earliest first.
+        """
+        parameters = {"challenge_id": challenge_id, "since": since}
         async with self._database.connection() as connection:
-            cursor = await connection.execute(self._queries["shadows_of"], {"challenge_id": challenge_id})
+            cursor = await connection.execute(self._queries["champions_of"], parameters)
+            return [(ModelVersion(version), first_at) for version, first_at in await cursor.fetchall()]
+
+    async def shadow_pairs(self, challenge_id: str, *, until: datetime | None = None) -> Sequence[ShadowPair]:
+        """The first pair of every student in the challenge, in no promised order. Pairs about a moment more than a day before
+        they were made are left out, and those made at `until` or later.
+        """
+        parameters = {"challenge_id": challenge_id, "until": until}
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(self._queries["shadows_of"], parameters)
             return [
                 ShadowPair(StudentKey(key), week, (score, late), (said, said_late), same)
                 for key, week, score, said, late, said_late, same in await cursor.fetchall()
             ]
 
-    async def first_answers(self, challenge_id: str, *, since: datetime) -> Sequence[FirstAnswer]:
-        """The first answer of every student in the challenge, which began at `since`; in no promised order."""
-        parameters = {"challenge_id": challenge_id, "since": since}
+    async def first_answers(
+        self, challenge_id: str, *, since: datetime, until: datetime | None = None
+    ) -> Sequence[FirstAnswer]:
+        """The first answer of every student in the challenge, which began at `since`; in no promised order. Answers about a
+        moment more than a day before they were given are left out, and those given at `until` or later; neither is counted.
+        """
+        parameters = {"challenge_id": challenge_id, "since": since, "until": until}
         async with self._database.connection() as connection:
             cursor = await connection.execute(self._queries["answers_of"], parameters)
             return [

@@ -122,9 +122,8 @@ class PromotionRepository:
             cursor = await connection.execute(self._queries["latest"], {"limit": limit})
             return [Promotion(*row) for row in await cursor.fetchall()]
 
-    async def champion_before(self, version: ModelVersion) -> ModelVersion | None:
-        """Whom `version` replaced when it was last promoted; None if it was the first, or promoted before this was kept."""
+    async def moves(self) -> Sequence[Promotion]:
+        """Every decision after which the alias moved, oldest first."""
         async with self._database.connection() as connection:
-            cursor = await connection.execute(self._queries["champion_before"], {"version": version})
-            row = await cursor.fetchone()
-        return None if row is None or row[0] is None else ModelVersion(row[0])
+            cursor = await connection.execute(self._queries["moves"])
+            return [Promotion(*row) for row in await cursor.fetchall()]

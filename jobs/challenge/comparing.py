@@ -3,13 +3,15 @@
 import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.errors import InvalidInputError, NotFoundError
+from edupulse_ml.core.challenge import Challenge
+from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import ModelVersion, StudentKey
 from edupulse_ml.core.outcomes import Outcomes, Task, task_labels
 from edupulse_ml.core.weeks import local_day
@@ -23,6 +25,7 @@ from edupulse_ml.evaluation.challenge_report import (
 from edupulse_ml.evaluation.outcomes import outcomes_from_exits
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from edupulse_ml.models.strategies import load_strategy
+from edupulse_ml.registry.models import ModelRegistry
 from edupulse_ml.storage.challenges import ChallengeSetting, FirstAnswer, PostgresChallengeStore, ShadowPair
 from jobs.wiring import JobContext
 
@@ -33,28 +36,30 @@ async def compare_challenge(context: JobContext, *, challenge_id: str | None) ->
     """The report on one challenge (None: the one set last), with the outcomes known now.
 
     Raises:
-        NotFoundError: there has been no such challenge, or there is no champion.
-        InvalidInputError: champion and challenger predict over different horizons.
+        NotFoundError: there has been no such challenge, or the challenger is not in the registry any more.
     """
     store = PostgresChallengeStore(context.database)
     settings = await _settings(store, challenge_id)
-    first, last = settings[0], settings[-1]
-    challenge = first.challenge
-    champion, task = await asyncio.to_thread(_models, context, challenge.version)
+    first = settings[0]
+    challenge, shares = first.challenge, shares_in_force(settings)
+    answered = await store.champions_of(challenge.challenge_id, since=first.set_at)
+    rivals = await asyncio.to_thread(_rivals, context.registry, challenge.version, answered)
     now = context.clock.now()
-    pairs = await store.shadow_pairs(challenge.challenge_id)
-    answers = await store.first_answers(challenge.challenge_id, since=first.set_at)
+    pairs = await store.shadow_pairs(challenge.challenge_id, until=rivals.until)
+    answers = await store.first_answers(challenge.challenge_id, since=first.set_at, until=rivals.until)
     known = await _outcomes(context, as_of=now)
+    task = rivals.task
     return ChallengeReport(
         challenge_id=challenge.challenge_id,
         challenger=challenge.version,
-        champion=champion,
+        champions=rivals.champions,
         begun_at=first.set_at.isoformat(),
+        counted_until=None if rivals.until is None else rivals.until.isoformat(),
         created_at=now.isoformat(),
         horizon_days=task.end_day,
-        is_over=last.is_over,
-        shadow_weight=last.challenge.shadow,
-        split_weight=last.challenge.split,
+        is_over=settings[-1].is_over,
+        shadow_weight=shares.shadow,
+        split_weight=shares.split,
         shadow=shadow_report(pair_rows(pairs, known, task=task)),
         arms=arm_report(arm_rows(answers, settings, known, task=task)),
     )
@@ -128,17 +133,46 @@ async def _settings(store: PostgresChallengeStore, challenge_id: str | None) -> 
     return settings
 
 
-def _models(context: JobContext, challenger: ModelVersion) -> tuple[ModelVersion, Task]:
-    """The champion's version, and the question that both answer."""
-    files = context.registry.fetch()
-    tasks = [load_strategy(found.path).task for found in (files, context.registry.fetch(challenger))]
-    if tasks[0] != tasks[1]:
-        msg = (
-            f"The champion predicts over {tasks[0].end_day} days, version {challenger} over {tasks[1].end_day}: their "
-            "scores answer different questions."
-        )
-        raise InvalidInputError(msg)
-    return files.version, tasks[0]
+def shares_in_force(settings: Sequence[ChallengeSetting]) -> Challenge:
+    """The challenge with the shares that it has, or had until it was ended; ending sets both to 0."""
+    return next((setting for setting in reversed(settings) if not setting.is_over), settings[-1]).challenge
+
+
+@dataclass(frozen=True)
+class _Rivals:
+    """The question that the challenger answers, the champions that answered it too, and until when."""
+
+    task: Task
+    champions: tuple[ModelVersion, ...]
+    until: datetime | None
+
+
+def _rivals(
+    registry: ModelRegistry, challenger: ModelVersion, answered: Sequence[tuple[ModelVersion, datetime]]
+) -> _Rivals:
+    """Who stood against the challenger. From the first answer of a champion that is no rival on, both arms end: to leave
+    out that champion's answers alone would leave more of one arm than was drawn.
+
+    Raises:
+        NotFoundError: the challenger is not in the registry any more.
+    """
+    task = load_strategy(registry.fetch(challenger).path).task
+    champions: list[ModelVersion] = []
+    for version, first_at in answered:
+        if version == challenger or not _answers(registry, version, task):
+            return _Rivals(task, tuple(champions), first_at)
+        champions.append(version)
+    return _Rivals(task, tuple(champions), None)
+
+
+def _answers(registry: ModelRegistry, version: ModelVersion, task: Task) -> bool:
+    """Whether the version answers `task`. One that is gone is taken to: a challenge begins with one question only, and a
+    champion with another one takes an override.
+    """
+    try:
+        return load_strategy(registry.fetch(version).path).task == task
+    except NotFoundError:
+        return True
 
 
 async def _outcomes(context: JobContext, *, as_of: datetime) -> KnownOutcomes:

@@ -38,13 +38,39 @@ class Part:
     sentence: str
 
 
+def title(report: ChallengeReport) -> str:
+    """Who stands against whom."""
+    return f"Version {report.challenger} against {_champions(report)}"
+
+
 def heading(report: ChallengeReport) -> str:
     """Who stands against whom, since when, and what counts as an outcome."""
     over = " It is over." if report.is_over else ""
     return (
-        f"Version {report.challenger} against champion {report.champion}, since {report.begun_at[:10]}: "
-        f"{report.shadow_weight:.0%} of the students in the shadow, {report.split_weight:.0%} answered.{over} "
+        f"{title(report)}, since {report.begun_at[:10]}: {percent(report.shadow_weight)} of the students in the shadow, "
+        f"{percent(report.split_weight)} answered.{over}{_counted(report)} "
         f"Outcomes: left within {report.horizon_days} days."
+    )
+
+
+def percent(share: float) -> str:
+    """A share (0-1) with all the digits it was set to: `20%`, `0.05%`."""
+    return f"{100 * share:.6g}%"
+
+
+def _champions(report: ChallengeReport) -> str:
+    if not report.champions:
+        return "the champion"
+    *others, last = report.champions
+    return f"champions {', '.join(others)} and {last}" if others else f"champion {last}"
+
+
+def _counted(report: ChallengeReport) -> str:
+    if report.counted_until is None:
+        return ""
+    return (
+        f" Answers count until {report.counted_until[:10]}, when the challenger, or a version that answers another question, "
+        "began to answer as champion."
     )
 
 

@@ -21,7 +21,8 @@ from jobs.reporting import SPLIT_SEED, TEST_YEAR
 @dataclass(frozen=True)
 class Contender:
     """One version under judgement. `reference` is what `model` must answer like: the network in torch, or the model
-    written and read again; `exact` is `model` without coarser arithmetic.
+    written and read again; `exact` is `model` without coarser arithmetic; `explained` is what its reasons come from, and
+    `fitted` holds the networks, if any, that these are tested on.
     """
 
     version: ModelVersion
@@ -30,6 +31,7 @@ class Contender:
     reference: ServableModel
     reference_name: str
     explained: ExplainableModel
+    fitted: ServableModel
 
     @property
     def test_year(self) -> int | None:
@@ -55,28 +57,29 @@ def load_contender(fetched: FetchedModel) -> Contender:
         reference, name = load_strategy(fetched.path, engine="torch-float32"), "torch"
     else:
         exact, reference, name = model, _written_and_read(model), "the model written and read again"
-    return Contender(fetched.version, model, exact, reference, name, explainable(model))
+    return Contender(fetched.version, model, exact, reference, name, explainable(model), model)
 
 
 def measure_parity(contender: Contender, batch: SequenceBatch) -> Parity:
-    """Largest difference between what is served and the reference, on hazards where there are any, else on the answers
-    themselves: calibration may have steps, at which two equal models differ.
+    """What is served beside the reference, on the students of the batch. `largest` is measured on hazards where there are
+    any, else on the answers themselves: calibration may have steps, at which two equal models differ. `p99` is measured
+    on what a student is told, the risk score, one each.
     """
-    served, exact, reference = (each for each in (contender.model, contender.exact, contender.reference))
-    is_coarse = exact is not served and not np.array_equal(_answers(served, batch), _answers(exact, batch))
-    difference = np.abs(_answers(served, batch) - _answers(reference, batch)).ravel()
-    exactly = np.abs(_answers(exact, batch) - _answers(reference, batch)).ravel()
+    served, exact, reference = (contender.model, contender.exact, contender.reference)
+    is_coarse = exact is not served and not np.array_equal(_exactly(served, batch), _exactly(exact, batch))
+    exactly = np.abs(_exactly(exact, batch) - _exactly(reference, batch))
+    told = np.abs(served.score(batch).risk_score - reference.score(batch).risk_score)
     return Parity(
         served=served.strategy if contender.reference_name != "torch" else "ONNX Runtime",
         reference=contender.reference_name,
         largest=float(exactly.max(initial=0.0)),
-        p99=float(np.quantile(difference, 0.99)) if len(difference) else 0.0,
+        p99=float(np.quantile(told, 0.99)) if len(told) else 0.0,
         is_coarse=is_coarse,
     )
 
 
-def _answers(model: ServableModel, batch: SequenceBatch) -> NDArray[np.float64]:
-    """[B, K]"""
+def _exactly(model: ServableModel, batch: SequenceBatch) -> NDArray[np.float64]:
+    """[B, K] what two equal models agree on to the last digits."""
     hazards = model.score(batch).hazards
     if hazards.size and np.isfinite(hazards).all():
         return hazards

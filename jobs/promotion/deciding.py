@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Self
 
 import structlog
@@ -19,8 +19,9 @@ from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.promotions import Decision, PromotionKind, PromotionRepository
 from jobs.experiment import History
 from jobs.history import load_history
-from jobs.promotion.contenders import load_contender
+from jobs.promotion.contenders import Contender, load_contender
 from jobs.promotion.evidence import Step, gather_evidence
+from jobs.promotion.way_back import way_back
 from jobs.wiring import JobContext
 
 Judge = Callable[[ModelVersion, ModelVersion | None], Awaitable[Verdict]]
@@ -138,7 +139,8 @@ async def install_first(places: PromotionPlaces, version: ModelVersion, *, by: s
 
 async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
     """Make the previous champion the champion again; (withdrawn version, champion now). What stood before that one becomes
-    `previous`, so that rolling back twice goes two steps back and never returns to what was withdrawn.
+    `previous`, so that rolling back twice goes two steps back. A version that was withdrawn and not promoted since is
+    passed over. Where the alias `previous` names none, as after a kill between two moves, the promotions kept say it.
 
     Raises:
         ConflictError: a promotion is under way.
@@ -150,24 +152,35 @@ async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[M
     async with promotions.exclusive():
         registry = places.registry
         withdrawn = await asyncio.to_thread(registry.champion)
-        target = await asyncio.to_thread(registry.alias, PREVIOUS)
-        if withdrawn is None or target is None or target == withdrawn:
+        previous = await asyncio.to_thread(registry.alias, PREVIOUS)
+        target = None if withdrawn is None else await _before(withdrawn, promotions, registry, previous=previous)
+        if withdrawn is None or target is None:
             raise NotFoundError(
                 "There is no champion before the present one to return to: promote a version with `edupulse promote`."
             )
         number = await promotions.decide(Decision("rollback", by, withdrawn, target, reason))
         await asyncio.to_thread(registry.set_alias, CHAMPION, target)
         await promotions.moved(number)
-        await asyncio.to_thread(registry.set_alias, PREVIOUS, await promotions.champion_before(target))
+        await asyncio.to_thread(registry.set_alias, PREVIOUS, await _before(target, promotions, registry))
         note = PromotionNote("rollback", by, places.clock.now(), reason)
         await asyncio.to_thread(_annotate, registry, withdrawn, note)
     _log.info("rollback", withdrawn=withdrawn, champion=target)
     return withdrawn, target
 
 
+async def _before(
+    champion: ModelVersion, promotions: PromotionRepository, registry: ModelRegistry, *, previous: str | None = None
+) -> ModelVersion | None:
+    """The version to return to from `champion`, as `way_back` says; versions that are no longer registered are passed over."""
+    registered = set(await asyncio.to_thread(registry.versions))
+    back = way_back(await promotions.moves(), champion=champion, previous=previous)
+    return next((ModelVersion(version) for version in back if version in registered), None)
+
+
 def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) -> Judge:
     """Measures candidate and champion on the same rows of the records as they are now, and judges by `policy`. `step` is
-    told the name of each piece of work.
+    told the name of each piece of work. A champion that cannot be loaded fails the rule on the champion, so that only an
+    override replaces it.
 
     The judge raises `ContractMismatchError` for a candidate that was fitted for another contract than is served.
     """
@@ -180,8 +193,11 @@ def judging_anew(context: JobContext, policy: PromotionPolicy, *, step: Step) ->
     def measured(history: History, candidate: ModelVersion, champion: ModelVersion | None) -> Verdict:
         mine = load_contender(context.registry.fetch(candidate))
         context.contract.require_match(mine.model.contract)  # serving would refuse it (decision 0013)
-        theirs = None if champion is None else load_contender(context.registry.fetch(champion))
-        return judge_candidate(gather_evidence(history, mine, theirs, policy=policy, step=step), policy)
+        theirs, problem = _champion(context.registry, champion)
+        evidence = gather_evidence(history, mine, theirs, policy=policy, step=step)
+        if problem is not None:
+            evidence = replace(evidence, champion=champion, champion_problem=problem)
+        return judge_candidate(evidence, policy)
 
     return judge
 
@@ -195,9 +211,24 @@ def refusal(verdict: Verdict) -> PromotionRefusedError:
     )
 
 
+def not_registered(version: ModelVersion, versions: Sequence[ModelVersion]) -> NotFoundError:
+    """The error of a version that is none of the district's `versions`, which are given newest first."""
+    return NotFoundError(f"Version {version} is not registered: the versions are {', '.join(reversed(versions))}.")
+
+
 def _require_answerable(override: Override | None) -> None:
     if override is not None and not (override.name.strip() and override.reason.strip()):
         raise InvalidInputError("An override and a rollback need a name and a reason: --name NAME --reason WHY.")
+
+
+def _champion(registry: ModelRegistry, version: ModelVersion | None) -> tuple[Contender | None, str | None]:
+    """The champion to compare with, if there is one; else why it cannot be loaded."""
+    if version is None:
+        return None, None
+    try:
+        return load_contender(registry.fetch(version)), None
+    except NotFoundError as error:
+        return None, str(error)
 
 
 def _candidate(registry: ModelRegistry, wanted: ModelVersion | None, champion: ModelVersion | None) -> ModelVersion:
@@ -206,7 +237,7 @@ def _candidate(registry: ModelRegistry, wanted: ModelVersion | None, champion: M
         raise NotFoundError("No model is registered yet: run `edupulse train --no-promote` first.")
     candidate = wanted or versions[0]
     if candidate not in versions:
-        raise NotFoundError(f"Version {candidate} is not registered: the versions are {', '.join(reversed(versions))}.")
+        raise not_registered(candidate, versions)
     if candidate == champion:
         raise ConflictError(f"Version {candidate} is the champion already: name another one, or train one.")
     return candidate

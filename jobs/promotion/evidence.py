@@ -216,4 +216,4 @@ def _faithfulness(
     last = last_weeks(rows.person)
     student, step = rows.student[last], rows.step[last]
     batch = high_scores(experiment, student, step, score[last], students=policy.faithfulness.students)
-    return faithfulness_on(batch, candidate.model, candidate.explained)
+    return faithfulness_on(batch, candidate.fitted, candidate.explained)

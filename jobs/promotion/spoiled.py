@@ -83,7 +83,7 @@ def as_it_is(original: Contender) -> Contender:
 
 
 def with_answers(original: Contender, name: str, change: Change) -> Contender:
-    """A copy with other answers, served and in its reference alike."""
+    """A copy with other answers, served and in its reference alike; its reasons, and the networks behind them, stay."""
     changed: Any = Changed(original.model, change)
     version = ModelVersion(f"{original.version}-{name}")
     return replace(original, version=version, model=changed, exact=changed, reference=changed)

@@ -68,7 +68,7 @@ def contender(*, strategy: str = "gru", version: str = "1", split_seed: int = 0,
         progress=strategies.quiet,
     )
     model: Any = trained.model
-    return Contender(ModelVersion(version), model, model, model, "itself", explainable(model))
+    return Contender(ModelVersion(version), model, model, model, "itself", explainable(model), model)
 
 
 def against_newcomers(answer: NDArray[np.float64], batch: SequenceBatch) -> NDArray[np.float64]:

@@ -11,11 +11,14 @@ import pytest
 
 from deployments.components import RegistryModels
 from edupulse_ml.core.challenge import Challenge, ShadowPrediction
-from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
+from edupulse_ml.core.contract import current_contract
+from edupulse_ml.core.errors import ConflictError, ContractMismatchError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion, PredictionId
+from edupulse_ml.core.outcomes import EARLY_TASK, risk_task
+from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.registry.models import ModelRegistry, model_name
 from edupulse_ml.registry.tracking import tracked_run
-from edupulse_ml.storage.challenges import PostgresChallengeStore
+from edupulse_ml.storage.challenges import PostgresChallengeStore, SettingUnderWayError
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.predictions import PostgresPredictionStore
 from edupulse_ml.storage.promotions import PromotionRepository, PromotionUnderWayError
@@ -52,7 +55,7 @@ def enrollment(number: int) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Models:
-    """A registry with two versions."""
+    """A registry with four versions: the third predicts over 90 days, the fourth reads ten weeks."""
 
     uri: str
     folder: Path
@@ -64,12 +67,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
     folder = tmp_path_factory.mktemp("models")
     uri = f"sqlite:///{folder}/mlflow.db"
     registry = ModelRegistry(uri, name=model_name(DistrictId("demo")), cache_dir=folder / "cache")
-    make_artifact().save(folder / "artifact")
-    for _ in range(2):
+    usual = make_artifact()
+    shorter = replace(usual, task=risk_task(90), tasks=(risk_task(90), EARLY_TASK))
+    other_window = replace(usual, contract=current_contract(window_weeks=10))
+    for number, artifact in enumerate((usual, usual, shorter, other_window)):
+        artifact.save(folder / f"artifact-{number}")
         with tracked_run(
             uri, experiment="e", run_name="r", artifact_root=folder / "runs", clock=FixedClock(BEGUN)
         ) as run:
-            registry.register(folder / "artifact", run, tags={})
+            registry.register(folder / f"artifact-{number}", run, tags={})
     return Models(uri, folder, registry)
 
 
@@ -160,7 +166,7 @@ def test_serving_loads_what_the_alias_names(places: Places) -> None:
 def test_what_makes_no_sense_is_refused_and_moves_nothing(places: Places) -> None:
     with pytest.raises(ConflictError, match="is the champion"):
         places.begin("1")
-    with pytest.raises(NotFoundError):
+    with pytest.raises(NotFoundError, match="the versions are 1, 2, 3, 4"):
         places.begin("77")
     with pytest.raises(InvalidInputError):
         places.begin(split=1.5)
@@ -179,18 +185,65 @@ def test_what_makes_no_sense_is_refused_and_moves_nothing(places: Places) -> Non
         places.run(lambda found: weigh_challenge(found, Weights(split=-0.5), by="ada"))
 
 
-def test_a_promotion_and_a_challenge_wait_for_each_other(places: Places) -> None:
+@pytest.mark.parametrize(
+    ("version", "error", "why"),
+    [
+        ("77", NotFoundError, "the versions are 1, 2, 3, 4"),
+        ("1", ConflictError, "is the champion"),
+        ("3", InvalidInputError, "over 90 days, the champion \\(version 1\\) risk_score over 180"),
+        ("4", ContractMismatchError, "window_weeks"),
+    ],
+)
+def test_a_version_that_cannot_challenge_leaves_the_challenge_that_is_on(
+    places: Places, version: str, error: type[Exception], why: str
+) -> None:
+    running = places.begin(shadow=0.2)
+    with pytest.raises(error, match=why):
+        places.begin(version, shadow=0.5)
+    assert places.run(lambda found: PostgresChallengeStore(found.database).current()) == running
+    assert places.registry.alias("challenger") == running.version
+
+
+def test_a_challenge_does_not_begin_while_a_version_is_judged_but_is_weighed_and_ended(places: Places) -> None:
+    begun = places.begin(shadow=0.2, split=0.5)
+
     async def work(found: PromotionPlaces) -> None:
         async with PromotionRepository(found.database, clock=found.clock).exclusive():
             with pytest.raises(PromotionUnderWayError):
                 await begin_challenge(found, ModelVersion("2"), Weights(), by="ada")
+            assert (await weigh_challenge(found, Weights(split=0.0), by="ada")) == replace(begun, split=0.0)
+            await end_challenge(found, by="ada")
 
     places.run(work)
+    assert places.registry.alias("challenger") is None
+    assert places.run(lambda found: PostgresChallengeStore(found.database).current()) is None
+
+
+def test_one_setting_of_a_district_at_a_time(places: Places) -> None:
+    begun = places.begin(shadow=0.2)
+
+    async def work(found: PromotionPlaces) -> None:
+        async with PostgresChallengeStore(found.database).exclusive():
+            for other in (
+                weigh_challenge(found, Weights(split=0.5), by="bob"),
+                end_challenge(found, by="bob"),
+                begin_challenge(found, ModelVersion("2"), Weights(), by="bob"),
+            ):
+                with pytest.raises(SettingUnderWayError, match="try again"):
+                    await other
+
+    places.run(work)
+    assert places.run(lambda found: PostgresChallengeStore(found.database).current()) == begun
+    places.run(lambda found: end_challenge(found, by="bob"))
 
 
 def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places: Places) -> None:
     challenge = places.begin(shadow=1.0, split=0.5)
     answered = [prediction(number, student=student(number)) for number in range(N_STUDENTS)]
+
+    def by(challenger: bool) -> dict[str, Any]:
+        return {"role": "challenger", "model_version": "2"} if challenger else {"model_version": "1"}
+
     theirs = {number for number in range(N_STUDENTS) if challenge.answers(answered[number].student_id)}
 
     async def serve(found: PromotionPlaces) -> None:
@@ -204,7 +257,7 @@ def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places:
                     feature_week=MONDAY,
                     risk_score=0.5 - number / 1000,
                     challenge_id=challenge.challenge_id,
-                    role="challenger" if number in theirs and number != min(theirs) else "champion",
+                    **by(number in theirs and number != min(theirs)),
                 )
                 for number, item in enumerate(answered)
             ]
@@ -226,7 +279,8 @@ def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places:
 
     places.run(serve)
     report = places.compare()
-    assert (report.challenger, report.champion, report.horizon_days) == ("2", "1", 180)
+    assert (report.challenger, report.champions, report.horizon_days) == ("2", ("1",), 180)
+    assert report.counted_until is None
     shadow, arms = report.shadow, report.arms
     assert shadow.n_students == N_STUDENTS - len(theirs) + 1
     assert shadow.models["challenger"].figures["auc"].value == 1.0
@@ -236,11 +290,113 @@ def test_the_report_counts_students_once_by_the_arm_they_were_drawn_into(places:
     assert (report.shadow_weight, report.split_weight, report.is_over) == (1.0, 0.5, False)
     assert report == places.compare(challenge.challenge_id)
 
+    places.clock.advance(timedelta(days=4))
     places.run(lambda found: end_challenge(found, by="ada"))
     other = places.begin(shadow=0.5)
     assert other.challenge_id != challenge.challenge_id
     assert (places.compare().shadow, places.compare().arms) == (None, None)
-    assert places.compare(challenge.challenge_id).shadow == shadow
+    ended = places.compare(challenge.challenge_id)
+    assert (ended.shadow, ended.arms, ended.is_over) == (shadow, arms, True)
+    assert (ended.shadow_weight, ended.split_weight) == (1.0, 0.5)
+
+    # Whoever is the champion today changes nothing about what was answered: the challenger, or one that predicts over 90 days.
+    for champion in ("2", "3"):
+        places.registry.set_champion(ModelVersion(champion))
+        assert places.compare(challenge.challenge_id) == ended
+
+
+@pytest.mark.parametrize("next_champion", ["2", "3"])
+def test_what_is_answered_by_a_champion_that_is_no_rival_does_not_count_in_either_arm(
+    places: Places, next_champion: str
+) -> None:
+    """The challenger itself once promoted, and a version that predicts over 90 days."""
+    challenge = places.begin(split=0.5)
+
+    def answers(first: int, *, version: str, at: datetime) -> list[Prediction]:
+        made = [
+            prediction(first + n, student=student(first + n), created_at=at, as_of=at, feature_week=MONDAY)
+            for n in range(20)
+        ]
+        theirs = [version == "1" and challenge.answers(item.student_id) for item in made]
+        return [
+            replace(
+                item,
+                challenge_id=challenge.challenge_id,
+                role="challenger" if by_challenger else "champion",
+                model_version=ModelVersion("2" if by_challenger else version),
+            )
+            for item, by_challenger in zip(made, theirs, strict=True)
+        ]
+
+    async def save(found: PromotionPlaces, made: list[Prediction]) -> None:
+        await PostgresPredictionStore(found.database).save(
+            made, actor="a", action="predict", request_ids=["r"] * len(made)
+        )
+
+    assert places.compare().champions == ()
+    moved = BEGUN + timedelta(days=2)
+    places.run(lambda found: save(found, answers(0, version="1", at=BEGUN + timedelta(hours=1))))
+    before = places.compare()
+    places.run(lambda found: save(found, answers(20, version=next_champion, at=moved)))
+    after = places.compare()
+    assert (after.champions, after.counted_until) == (("1",), moved.isoformat())
+    assert (before.champions, before.counted_until) == (("1",), None)
+    assert before.arms is not None
+    assert after.arms == before.arms
+
+
+def test_answers_about_the_past_do_not_enter_the_challenge(places: Places) -> None:
+    """A day back still counts, as yesterday's date asked for today does; what is older may be decided already."""
+    challenge = places.begin(shadow=1.0, split=0.5)
+    given = BEGUN + timedelta(hours=1)
+    ages = {0: timedelta(0), 1: timedelta(hours=23), 2: timedelta(hours=25), 3: timedelta(days=400)}
+    answered = [
+        prediction(
+            number,
+            student=student(number),
+            created_at=given,
+            as_of=given - age,
+            feature_week=MONDAY,
+            challenge_id=challenge.challenge_id,
+        )
+        for number, age in ages.items()
+    ]
+    # The student of the old question is asked about today's state later on: that answer counts, and it alone.
+    answered.append(
+        replace(
+            answered[3],
+            prediction_id=PredictionId(str(UUID(int=100))),
+            created_at=given + timedelta(hours=1),
+            as_of=given,
+            risk_score=0.9,
+        )
+    )
+
+    async def work(found: PromotionPlaces):
+        await PostgresPredictionStore(found.database).save(
+            answered, actor="a", action="predict", request_ids=["r"] * len(answered)
+        )
+        store = PostgresChallengeStore(found.database)
+        said = [
+            replace(item, prediction_id=PredictionId(str(UUID(int=5000 + number))), model_version=ModelVersion("2"))
+            for number, item in enumerate(answered)
+        ]
+        await store.save_shadows(
+            [ShadowPrediction(*pair) for pair in zip(answered, said, strict=True)], challenge_id=challenge.challenge_id
+        )
+        return (
+            await store.shadow_pairs(challenge.challenge_id),
+            await store.first_answers(challenge.challenge_id, since=BEGUN),
+        )
+
+    pairs, answers = places.run(work)
+    old = prediction(0).risk_score
+    assert sorted(pair.answered[0] for pair in pairs) == [old, old, 0.9]
+    assert sorted((answer.student_id, answer.scores[0], answer.answers) for answer in answers) == [
+        (student(0), old, 1),
+        (student(1), old, 1),
+        (student(3), 0.9, 1),
+    ]
 
 
 def test_history_shows_what_was_answered_and_not_what_was_said_unheard(places: Places) -> None:

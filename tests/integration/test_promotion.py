@@ -12,7 +12,7 @@ from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.gate import Verdict, judge_candidate
 from edupulse_ml.evaluation.gate_evidence import Parity
 from edupulse_ml.evaluation.promotion_policy import load_policy
-from edupulse_ml.registry.models import ModelRegistry, model_name
+from edupulse_ml.registry.models import Alias, ModelRegistry, model_name
 from edupulse_ml.registry.tracking import tracked_run
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.promotions import PromotionRepository, PromotionUnderWayError
@@ -156,6 +156,51 @@ def test_rolling_back_returns_step_by_step_and_never_to_what_was_withdrawn(distr
     assert [kind for kind, *_ in district.decisions()].count("rollback") == 2
     assert "Withdrawn on" in district.registry.read_text(ModelVersion("3"), "model-card.html")
     assert district.world.values("SELECT actor FROM audit_log WHERE outcome = 'rollback'") == ["bob", "bob"]
+
+
+def test_rolling_back_never_returns_to_a_version_that_was_withdrawn_though_it_stood_before_too(
+    district: District,
+) -> None:
+    for version in "121":
+        district.promote(version)
+    assert district.roll_back() == ("1", "2")
+    assert (district.registry.champion(), district.registry.alias("previous")) == ("2", None)
+    with pytest.raises(NotFoundError, match="no champion before"):
+        district.roll_back()
+    assert district.registry.champion() == "2"
+    # Judged anew, it may be the champion again, and be returned to.
+    district.promote("1")
+    district.promote("3")
+    assert district.roll_back() == ("3", "1")
+    assert district.registry.alias("previous") == "2"
+
+
+def test_killed_between_the_two_aliases_a_promotion_leaves_a_way_back(
+    district: District, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for version in "12":
+        district.promote(version)
+    set_alias = ModelRegistry.set_alias
+
+    def killed(self: ModelRegistry, alias: Alias, version: ModelVersion | None) -> None:
+        if alias == "champion":
+            raise KeyboardInterrupt
+        set_alias(self, alias, version)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelRegistry, "set_alias", killed)
+        with pytest.raises(KeyboardInterrupt):
+            district.promote("3")
+    assert (district.registry.champion(), district.registry.alias("previous")) == ("2", "2")
+    assert district.roll_back() == ("2", "1")
+    assert (district.registry.champion(), district.registry.alias("previous")) == ("1", None)
+
+
+def test_without_the_alias_the_promotions_kept_say_whom_to_return_to(district: District) -> None:
+    for version in "123":
+        district.promote(version)
+    district.registry.set_alias("previous", None)
+    assert district.roll_back() == ("3", "2")
 
 
 def test_of_two_at_once_one_wins_and_the_other_is_told(district: District) -> None:

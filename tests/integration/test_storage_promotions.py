@@ -1,6 +1,7 @@
 """Decisions on candidates are kept, dated and audited; one at a time."""
 
 import asyncio
+from datetime import timedelta
 
 import pytest
 
@@ -86,12 +87,21 @@ def test_only_one_promotes_at_a_time_and_the_other_is_told(world) -> None:
     assert "under way" in asyncio.run(work())
 
 
-def test_the_champion_before_is_that_of_the_last_promotion_that_moved(world) -> None:
+def test_moves_are_the_decisions_after_which_the_champion_moved_oldest_first(world) -> None:
     async def work(promotions: PromotionRepository):
-        await promotions.moved(await promotions.decide(decision(before=None, after="1")))
-        await promotions.moved(await promotions.decide(decision(before="1", after="2")))
-        await promotions.decide(decision(before="2", after="3"))  # killed before it moved
-        await promotions.moved(await promotions.decide(decision("rollback", before="2", after="1", reason="worse")))
-        return [await promotions.champion_before(ModelVersion(version)) for version in "1239"]
+        for made in (
+            decision(before=None, after="1"),
+            decision(before="1", after="2"),
+            decision("rollback", before="2", after="1", reason="worse"),
+        ):
+            world.clock.advance(timedelta(hours=1))
+            await promotions.moved(await promotions.decide(made))
+        await promotions.decide(decision(before="1", after="3"))  # killed before it moved
+        await promotions.decide(decision("refusal", before="1", after="4"))
+        return [(move.kind, move.from_version, move.to_version) for move in await promotions.moves()]
 
-    assert with_promotions(world, work) == [None, "1", None, None]
+    assert with_promotions(world, work) == [
+        ("promotion", None, "1"),
+        ("promotion", "1", "2"),
+        ("rollback", "2", "1"),
+    ]

@@ -101,9 +101,22 @@ def test_what_was_said_is_never_taken_back(x: np.ndarray, random) -> None:
     before, after = mean_evidence(x[:cut]), mean_evidence(x)
     assert after.for_positive >= before.for_positive
     assert after.for_negative >= before.for_negative
+    assert before.side in {"open", after.side}
     assert after.low >= before.low - 1e-9
     assert after.high <= before.high + 1e-9
     assert -1.0 <= before.low <= before.high <= 1.0 or before.side != "open"
+
+
+@pytest.mark.parametrize(("first", "then"), [(1.0, "positive"), (-1.0, "negative")])
+def test_the_side_that_was_shown_first_stays_whatever_speaks_for_the_other_one_later(first: float, then: str) -> None:
+    """A short run one way, then a long one the other way, whose wealth is far larger in the end."""
+    said = mean_evidence(first * np.r_[np.ones(20), -np.ones(400)])
+    assert min(said.for_positive, said.for_negative) >= 2 / ALPHA
+    assert said.side == then
+    is_in = np.r_[np.full(30, first > 0), np.full(400, first < 0)]
+    said = share_evidence(is_in, np.full(430, 0.5))
+    assert min(said.for_positive, said.for_negative) >= 2 / ALPHA
+    assert said.side == then
 
 
 @given(observations)

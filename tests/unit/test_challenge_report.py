@@ -23,10 +23,10 @@ from edupulse_ml.evaluation.challenge_report import (
     shadow_report,
 )
 from edupulse_ml.storage.challenges import ChallengeSetting, FirstAnswer, ShadowPair
-from jobs.challenge.comparing import KnownOutcomes, arm_rows, pair_rows
+from jobs.challenge.comparing import KnownOutcomes, arm_rows, pair_rows, shares_in_force
 from jobs.challenge.page import comparison_html
 from jobs.challenge.showing import show_comparison
-from jobs.challenge.words import arm_sentence, shadow_sentence
+from jobs.challenge.words import arm_sentence, heading, percent, shadow_sentence
 
 TASK = Task("risk_score", 0, 180)
 BEGUN = datetime(2025, 1, 6, 12, tzinfo=UTC)
@@ -159,8 +159,9 @@ def report(**parts) -> ChallengeReport:
         **{
             "challenge_id": "c",
             "challenger": "2",
-            "champion": "1",
+            "champions": ("1",),
             "begun_at": BEGUN.isoformat(),
+            "counted_until": None,
             "created_at": BEGUN.isoformat(),
             "horizon_days": 180,
             "is_over": False,
@@ -170,6 +171,43 @@ def report(**parts) -> ChallengeReport:
             "arms": None,
             **parts,
         }
+    )
+
+
+def over(days: float) -> ChallengeSetting:
+    return ChallengeSetting(
+        Challenge("c", ModelVersion("2"), 0.0, 0.0), is_over=True, set_at=BEGUN + timedelta(days=days), set_by="ada"
+    )
+
+
+def test_the_shares_of_an_ended_challenge_are_those_before_its_end() -> None:
+    assert shares_in_force([setting(0.1, days=0), setting(0.4, days=1), over(2)]).split == 0.4
+    assert shares_in_force([setting(0.1, days=0), setting(0.0, days=1)]).split == 0.0
+
+
+@pytest.mark.parametrize(
+    ("champions", "told"),
+    [
+        ((), "Version 2 against the champion,"),
+        (("1",), "Version 2 against champion 1,"),
+        (("1", "4", "5"), "Version 2 against champions 1, 4 and 5,"),
+    ],
+)
+def test_the_heading_names_every_version_that_answered_as_champion(champions: tuple[str, ...], told: str) -> None:
+    found = report(champions=champions)
+    assert heading(found).startswith(told)
+    assert told.removesuffix(",") in comparison_html(found).split("<h1>")[1].split("</h1>")[0]
+    assert "Answers count until" not in heading(found)
+    assert "count until 2025-03-01, when" in heading(report(counted_until="2025-03-01T12:00:00+00:00"))
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0.2, "20%"), (0.07, "7%"), (0.001, "0.1%"), (0.00005, "0.005%"), (0.9999, "99.99%"), (0, "0%")]
+)
+def test_small_shares_are_told_with_all_their_digits(share: float, told: str) -> None:
+    assert percent(share) == told
+    assert f"{told} of the students in the shadow, {told} answered" in heading(
+        report(shadow_weight=share, split_weight=share)
     )
 
 
@@ -193,5 +231,7 @@ def test_the_report_is_json_text_and_a_page() -> None:
     assert html.count("<table>") == 2
     assert "<td>Rank correlation</td>" in html
     assert "src=" not in html
+    assert "each of the two tests errs in at most" in html
+    assert "may change when outcomes are corrected" in " ".join(html.split())
     assert "fewer than 10 students so far" in comparison_html(report())
     assert "&lt;b&gt;" in comparison_html(report(challenger="<b>"))

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from edupulse_ml.evaluation.promotion_policy import PromotionPolicy
+from edupulse_ml.evaluation.gate import judge_candidate
+from edupulse_ml.evaluation.promotion_policy import PromotionPolicy, load_policy
+from edupulse_ml.evaluation.report import Figure
 from edupulse_ml.models.protocol import labelled_rows
+from jobs import gate_drill
 from jobs.experiment import set_up
-from jobs.gate_drill import SAME, drill, show_drill, spoiled_copies
+from jobs.gate_drill import SAME, DrillResult, SpoiledCopy, drill, show_drill, spoiled_copies
 from jobs.promotion.spoiled import RaisedGroup, most_even_group
 from tests.fakes.judged_history import contender, failed_kinds, history
 from tests.fakes.strategies import TASKS, WINDOW
+from tests.unit.test_gate import GOOD, faithful, gap, ranking
 from tests.unit.test_promotion_evidence import policy
 
 
@@ -30,6 +34,11 @@ def shown(results) -> str:
     return page.getvalue()
 
 
+def told(result: DrillResult, rule: str) -> str:
+    (found,) = [each.outcome for each in result.verdict.results if each.name.startswith(rule)]
+    return found
+
+
 def test_each_copy_is_refused_for_what_is_wrong_with_it() -> None:
     results = run(policy())
     assert results[SAME].verdict.passed, [rule.sentence for rule in results[SAME].verdict.failed]
@@ -41,6 +50,8 @@ def test_each_copy_is_refused_for_what_is_wrong_with_it() -> None:
     assert not {"faithfulness", "parity of the served engine"} & kinds["less fair"]
     assert "not worse than LightGBM" in kinds["worse"]
     assert "fairness" not in kinds["worse"]
+    sanity = {name: told(result, "faithfulness F5") for name, result in results.items()}
+    assert set(sanity.values()) <= {"passed", "failed"}, "the networks behind a copy's reasons are the model's"
     text = shown(results)
     assert text.count("refused") == 3
     assert "but not for what is wrong" not in text
@@ -55,6 +66,58 @@ def test_a_policy_that_is_blind_is_told_of() -> None:
     assert not results["less fair"].right
     assert results["worse"].right
     assert "but not for what is wrong with it" in shown(results)
+
+
+def test_where_too_few_to_tell_refuses_a_copy_is_refused_by_what_the_model_itself_is_not_known_to_fail(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The model's own gap is too uncertain to tell, which counts as failed; the less fair copy's is surely too wide."""
+    untold, failed = gap(low=0.0, high=0.3), gap(low=0.2, high=0.4, value=0.3)
+
+    def gathered(past, candidate, champion, *, policy, step):
+        of_copy = replace(GOOD, candidate=candidate.version, fairness=(untold,))
+        if candidate.version.endswith("-less-fair"):
+            return replace(of_copy, fairness=(failed,))
+        if candidate.version.endswith("-worse"):
+            return replace(of_copy, ranking=(ranking(low=-0.3, high=-0.2),))
+        if candidate.version.endswith("-unfaithful"):
+            return replace(of_copy, faithfulness=faithful(polarity=Figure(0.5)))
+        return of_copy
+
+    monkeypatch.setattr(gate_drill, "gather_evidence", gathered)
+    strict = load_policy().model_copy(update={"too_few_to_tell": "refuse"})
+    found = drill(history(), contender(), policy=strict, step=lambda _: None)
+    results = {result.copy.name.split(":")[0]: result for result in found}
+    assert {name: result.right for name, result in results.items()} == dict.fromkeys(results, True)
+    assert not results[SAME].verdict.passed
+    assert [rule.figure.low for rule in results["less fair"].newly_failed] == [0.2]
+    assert {rule.name for rule in results["worse"].newly_failed} == {
+        "not worse than the champion: auc of risk_score",
+        "fairness: missed leavers by sex",
+    }
+
+
+def test_a_rule_that_the_model_itself_surely_fails_shows_nothing_of_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def gathered(past, candidate, champion, *, policy, step):
+        return replace(GOOD, candidate=candidate.version, fairness=(gap(low=0.2, high=0.4, value=0.3),))
+
+    monkeypatch.setattr(gate_drill, "gather_evidence", gathered)
+    for choice in ("pass", "refuse"):
+        given = load_policy().model_copy(update={"too_few_to_tell": choice})
+        found = drill(history(), contender(), policy=given, step=lambda _: None)
+        assert [result.newly_failed for result in found] == [()] * 4
+        assert [result.right for result in found] == [True, False, False, False]
+
+
+def test_what_the_gate_said_of_a_copy_is_told_with_what_is_wrong_with_it() -> None:
+    passing = judge_candidate(GOOD, load_policy())
+    refused = judge_candidate(replace(GOOD, fairness=(gap(low=0.2, high=0.4, value=0.3),)), load_policy())
+    same, less_fair = SpoiledCopy(SAME, "", contender()), SpoiledCopy("less fair", "fairness", contender())
+    assert DrillResult(same, passing, ()).said == "passes"
+    assert DrillResult(less_fair, passing, ()).said == "passes: must be refused"
+    assert DrillResult(less_fair, refused, refused.failed).said == "refused"
+    assert DrillResult(less_fair, refused, ()).said == "refused, but not for what is wrong with it"
+    assert "passes: must be refused" in shown({"": DrillResult(less_fair, passing, ())})
 
 
 def test_no_large_group_no_copy_that_is_less_fair() -> None:

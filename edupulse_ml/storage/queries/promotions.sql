@@ -30,8 +30,8 @@ SELECT
     promotion_id, kind, decided_at, decided_by, reason, from_version, to_version, policy_version, figures, moved_at
 FROM promotions ORDER BY decided_at DESC, promotion_id LIMIT %(limit)s;
 
--- name: champion_before
--- Whom this version replaced when it was last promoted; rollbacks to it do not count.
-SELECT from_version FROM promotions
-WHERE to_version = %(version)s AND kind IN ('promotion', 'override') AND moved_at IS NOT NULL
-ORDER BY moved_at DESC LIMIT 1;
+-- name: moves
+-- Decisions after which the alias moved, oldest first.
+SELECT
+    promotion_id, kind, decided_at, decided_by, reason, from_version, to_version, policy_version, figures, moved_at
+FROM promotions WHERE moved_at IS NOT NULL ORDER BY moved_at, decided_at;
