@@ -145,11 +145,12 @@ def _out_of_range(batch: SequenceBatch) -> TransparentScores:
 @dataclass
 class FakeModels:
     """Versions 1 (champion) and 2 work; `bad` fails its self-test, `foreign` has another contract, `torn` does not
-    load, anything else does not exist. `error` makes every fetch fail."""
+    load, anything else does not exist. `error` makes every fetch fail. `copy` is the version of the local copy."""
 
     champion: str = "1"
     error: Exception | None = None
     loads: int = 0
+    copy: str | None = None
 
     def fetch(self, wanted: str) -> ModelFiles:
         if self.error is not None:
@@ -158,6 +159,9 @@ class FakeModels:
         if version not in {"1", "2", "bad", "foreign", "torn"}:
             raise NotFoundError(f"There is no model version {version}.")
         return ModelFiles(ModelVersion(version), Path("/nonexistent"))
+
+    def kept(self, wanted: str) -> ModelFiles | None:
+        return ModelFiles(ModelVersion(self.copy), Path("/nonexistent")) if self.copy is not None else None
 
     def load(self, files: ModelFiles) -> LoadedModel:
         self.loads += 1
@@ -440,6 +444,9 @@ class FileChampion:
             raise NotFoundError("This district has no champion model yet: run `edupulse train` first.")
         champion = self._path.read_text() if self._path.is_file() else "1"
         return FakeModels(champion=champion).fetch(wanted)
+
+    def kept(self, wanted: str) -> ModelFiles | None:
+        return None
 
     def load(self, files: ModelFiles) -> LoadedModel:
         return FakeModels().load(files)
