@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-from deployments.change_messages import ChangeRefused, ChangeUnknownError, FetchedChange, ScoredChange
+from deployments.change_failures import no_change
+from deployments.change_messages import ChangeRefused, ChangeUnknownError, FetchedChange, NoChange, ScoredChange
 from deployments.messages import HopFailure
 from deployments.model_slot import LiveModel, LoadedModel, ModelSource
 from edupulse_ml.core.contract import FeatureContract
-from edupulse_ml.core.errors import DependencyDownError, EduPulseError, NotFoundError
+from edupulse_ml.core.errors import EduPulseError, NotFoundError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.explain.changes import ScoreWindows, explain_change
 
@@ -43,32 +44,28 @@ class PastModels:
 
     async def contracts_of(
         self, versions: Sequence[ModelVersion], *, live: LiveModel | None
-    ) -> tuple[FeatureContract, ...] | ChangeRefused | HopFailure:
+    ) -> tuple[FeatureContract, ...] | NoChange:
         """The contract of each version, or why one cannot be loaded; a failure where too many questions are under way."""
         return await self._run(lambda: tuple(self._model(version, live).contract for version in versions))
 
-    async def explain(
-        self, fetched: FetchedChange, *, live: LiveModel | None
-    ) -> ScoredChange | ChangeRefused | HopFailure:
+    async def explain(self, fetched: FetchedChange, *, live: LiveModel | None) -> ScoredChange | NoChange:
         """The parts of a move: one forward per model; else as `contracts_of`."""
         return await self._run(lambda: self._explained(fetched, live))
 
-    async def _run(self, work: Callable[[], T]) -> T | ChangeRefused | HopFailure:
+    async def _run(self, work: Callable[[], T]) -> T | NoChange:
         if self._under_way >= MOST_UNDER_WAY:
             msg = "As many moves of scores are being explained as may be at once: ask again in a few seconds."
             return HopFailure(msg, "ray serve")
         self._under_way += 1
         try:
             return await asyncio.get_running_loop().run_in_executor(self._executor, work)
-        except DependencyDownError as error:
-            return HopFailure(str(error), error.dependency)
         except NotFoundError:
             return ChangeRefused(
                 "A model version that made one of the predictions is no longer in the registry, so what it would say "
                 "of other records is not known."
             )
-        except EduPulseError as error:
-            return ChangeRefused(str(error))
+        except Exception as error:  # noqa: BLE001 - a hop answers with a value whatever goes wrong
+            return no_change(error)
         finally:
             self._under_way -= 1
 

@@ -8,7 +8,7 @@ from typing import Final
 
 from ray import serve
 
-from deployments.change_messages import ChangeRefused, FetchedChange, ScoredChange
+from deployments.change_messages import FetchedChange, NoChange, ScoredChange
 from deployments.components import Components
 from deployments.in_hand import InHand
 from deployments.memory_limit import bound_memory
@@ -91,17 +91,13 @@ class ModelReplica:
         except ContractMismatchError as error:
             return HopFailure(str(error), None)
 
-    async def contracts_of(
-        self, versions: Sequence[ModelVersion]
-    ) -> tuple[FeatureContract, ...] | ChangeRefused | HopFailure:
+    async def contracts_of(self, versions: Sequence[ModelVersion]) -> tuple[FeatureContract, ...] | NoChange:
         """The feature contract of each registered version, loaded beside the live model."""
         return await self._past.contracts_of(versions, live=self._slot.live)
 
-    async def explain_change(
-        self, fetched: FetchedChange | ChangeRefused | HopFailure
-    ) -> ScoredChange | ChangeRefused | HopFailure:
+    async def explain_change(self, fetched: FetchedChange | NoChange) -> ScoredChange | NoChange:
         """The parts of a move; a failure of the hop before passes through."""
-        if isinstance(fetched, HopFailure | ChangeRefused):
+        if isinstance(fetched, NoChange):
             return fetched
         return await self._past.explain(fetched, live=self._slot.live)
 

@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from ray.serve import Application
 
+from deployments.change_failures import no_change
 from deployments.change_fetching import ChangeFetcher
-from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
+from deployments.change_messages import ChangeRequest, NoChange, ScoredChange
 from deployments.components import Stores
 from deployments.feedback import FeedbackService
 from deployments.ingress.services import Services
@@ -244,13 +245,17 @@ class LocalChangePipeline:
 
     async def contracts_of(self, versions: Sequence[ModelVersion]) -> tuple[FeatureContract, ...]:
         found = await self.past.contracts_of(versions, live=self.slot.live)
-        if isinstance(found, HopFailure | ChangeRefused):
+        if isinstance(found, NoChange):
             raise found.error()
         return found
 
     async def explain_change(self, request: ChangeRequest) -> ScoredChange:
-        found = await self.past.explain(await self.fetcher.fetch(request), live=self.slot.live)
-        if isinstance(found, HopFailure | ChangeRefused):
+        try:
+            fetched = await self.fetcher.fetch(request)
+        except Exception as error:
+            raise no_change(error).error() from error
+        found = await self.past.explain(fetched, live=self.slot.live)
+        if isinstance(found, NoChange):
             raise found.error()
         return found
 

@@ -9,11 +9,20 @@ from typing import Any
 
 import pytest
 
-from deployments.change_messages import AskedModel, ChangeRefused, FetchedChange, ScoredChange
+from deployments.change_failures import no_change
+from deployments.change_messages import AskedModel, ChangeFailed, ChangeRefused, FetchedChange, ScoredChange
 from deployments.ingress.api import create_api
 from deployments.messages import HopFailure
 from deployments.model_slot import LoadedModel, ModelFiles
 from deployments.past_models import MOST_UNDER_WAY, PastModels
+from edupulse_ml.core.errors import (
+    ContractMismatchError,
+    DependencyDownError,
+    EduPulseError,
+    InvalidInputError,
+    NotEnoughDataError,
+    NotFoundError,
+)
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.core.sequences import FeatureBlock, concatenate_batches, last_windows
@@ -171,6 +180,41 @@ def test_only_the_last_few_models_are_kept() -> None:
 
     asyncio.run(work("1122121"))
     assert models.loads == 5
+
+
+@pytest.mark.parametrize("fault", [InvalidInputError("The artefact's kind gru9 is wrong."), KeyError("Jane Doe")])
+@pytest.mark.parametrize("hop", ["model", "fetcher"])
+def test_a_fault_of_ours_is_no_conflict_and_tells_nothing_of_the_inside(
+    client: TestClient, serving: LocalServing, monkeypatch: pytest.MonkeyPatch, caplog, hop: str, fault: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> object:
+        raise fault
+
+    if hop == "model":
+        monkeypatch.setattr("deployments.past_models.explain_change", fail)
+    else:
+        monkeypatch.setattr("deployments.change_fetching.change_windows", fail)
+    with caplog.at_level("ERROR", logger="ray.serve"):
+        response = client.get(PATH)
+    assert "request id" in problem(response, 500)
+    assert response.json()["title"] == "Internal error"
+    assert not any(word in response.text for word in ("gru9", "Jane"))
+    assert type(fault).__name__ in caplog.text
+    assert "Jane" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NotEnoughDataError("A week is gone."), ChangeRefused),
+        (ContractMismatchError("Features differ in version."), ChangeRefused),
+        (NotFoundError("No such student."), ChangeRefused),
+        (DependencyDownError("PostgreSQL is down.", dependency="postgresql"), HopFailure),
+        (EduPulseError("A statement was refused."), ChangeFailed),
+    ],
+)
+def test_what_cannot_be_known_is_refused_and_the_rest_is_a_fault(error: Exception, kind: type[object]) -> None:
+    assert isinstance(no_change(error), kind)
 
 
 def test_few_are_explained_at_once_and_the_others_are_told_to_ask_again(
