@@ -13,7 +13,7 @@ from deployments.job_server import JobServer, RayJobServer
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
 from deployments.monitoring_metrics import LatestRun, no_run
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
-from deployments.training_runs import RunStore
+from deployments.timed_runs import RunStore
 from deployments.windows import ComputeFeatures
 from edupulse_ml.config.settings import load_settings, set_environment_default
 from edupulse_ml.core.challenge import CHALLENGER
