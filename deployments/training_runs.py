@@ -71,7 +71,7 @@ class TrainingRuns:
         self._new_id = new_id
         self._placement = placement
 
-    async def start(self, order: TrainingOrder, *, key: str | None, asker: Asker) -> RunReport:
+    async def start(self, order: TrainingOrder, *, key: str, asker: Asker) -> RunReport:
         """Begin a run; the one that was begun with the same `key` and order is returned as it is now.
 
         Raises:

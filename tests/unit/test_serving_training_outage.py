@@ -1,4 +1,4 @@
-"""Training routes while PostgreSQL hangs: an answer in time that names it, and a start that can be repeated."""
+"""Training routes while PostgreSQL hangs, and starts that arrive twice because an answer or a replica was lost."""
 
 import asyncio
 import time
@@ -87,3 +87,30 @@ def test_a_start_that_was_cut_off_is_repeated_with_its_key(
     again = start(client)
     assert (again.status_code, again.json()["state"]) == (202, "queued")
     assert len(serving.training.store.jobs) == 1
+
+
+def test_a_start_without_a_key_begins_nothing_and_is_told_to_send_one(
+    serving: LocalServing, client: TestClient
+) -> None:
+    del client.headers["Idempotency-Key"]
+    answer = start(client)
+    assert (answer.status_code, "Idempotency-Key is missing" in answer.json()["detail"]) == (422, True)
+    assert serving.training.store.jobs == {}
+    described = client.get("/openapi.json").json()["paths"]["/api/v1/training/start"]["post"]["parameters"]
+    assert [(parameter["name"], parameter["required"]) for parameter in described] == [("Idempotency-Key", True)]
+
+
+def test_a_start_that_the_proxy_sends_again_is_the_run_that_it_began(
+    serving: LocalServing, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def dies(_: object) -> None:
+        raise RuntimeError("the replica dies between keeping the run and handing it to Ray")
+
+    training = serving.training
+    with monkeypatch.context() as patch:
+        patch.setattr(training.server, "submit", dies)
+        assert start(client).status_code == 500
+    again = start(client)
+    assert (again.status_code, again.json()["state"]) == (202, "queued")
+    assert [job.status for job in training.store.jobs.values()] == ["queued"]
+    assert len(training.server.submissions) == 1
