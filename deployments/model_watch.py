@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
-from deployments.messages import MODEL_REGISTRY, ServedModel
-from edupulse_ml.core.errors import DependencyDownError
+from deployments.messages import ServedModel
+from edupulse_ml.core.errors import MODEL_REGISTRY, DependencyDownError
 from edupulse_ml.core.ids import ModelVersion
 
 

@@ -12,7 +12,7 @@ from deployments.change_messages import FetchedChange, NoChange, ScoredChange
 from deployments.components import Components
 from deployments.in_hand import InHand
 from deployments.memory_limit import bound_memory
-from deployments.messages import MODEL_REGISTRY, FetchedWindows, HopFailure, ScoredStudents, ServedModel
+from deployments.messages import FetchedWindows, HopFailure, ScoredStudents, ServedModel
 from deployments.metrics import ModelMetrics
 from deployments.model_slot import LiveModel, ModelSlot
 from deployments.model_watch import no_model
@@ -21,7 +21,7 @@ from deployments.peers import Peers
 from deployments.settings import AppArgs
 from deployments.window_scoring import score_windows
 from edupulse_ml.core.contract import FeatureContract
-from edupulse_ml.core.errors import ContractMismatchError, EduPulseError
+from edupulse_ml.core.errors import MODEL_REGISTRY, ContractMismatchError, EduPulseError
 from edupulse_ml.core.ids import ModelVersion
 
 CHALLENGE_OVER_AFTER_S: Final = 10.0

@@ -108,7 +108,7 @@ def test_an_unreachable_server_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     registry = _registry("http://127.0.0.1:9", tmp_path)
     with pytest.raises(DependencyDownError) as caught:
         registry.champion()
-    assert caught.value.dependency == "mlflow"
+    assert caught.value.dependency == "model registry"
 
 
 def _register_in_process(uri: str, root: str, text: str) -> None:

@@ -194,7 +194,7 @@ def test_a_redis_that_is_down_costs_no_answer() -> None:
 
 
 def test_without_a_model_the_error_names_the_registry() -> None:
-    models = FakeModels(error=DependencyDownError("MLflow does not answer.", dependency="mlflow"))
+    models = FakeModels(error=DependencyDownError("MLflow does not answer.", dependency="model registry"))
     serving = LocalServing(models=models)
     with pytest.raises(DependencyDownError, match="MLflow does not answer") as error:
         asyncio.run(serving.scoring.predict(ask("S1")))
