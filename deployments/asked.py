@@ -4,30 +4,49 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Final, TypeAlias
+from zoneinfo import ZoneInfo
 
 from deployments.answers import decode_prediction
 from deployments.messages import Answer, Question
 from edupulse_ml.core.ids import ModelVersion, StudentId
 from edupulse_ml.core.ports import CacheRead, CacheSlot
 from edupulse_ml.core.predictions import Prediction
+from edupulse_ml.core.weeks import day_number, last_closed_week, monday_of
+
+_SUNDAY: Final = 6
+
+Period: TypeAlias = tuple[date, bool]
+"""Moments that have the same answer: a local day, and whether the week that ends with it has closed. A Sunday has both,
+because its week closes in its last second, which is what the day's date means where it is asked about.
+"""
+Key: TypeAlias = tuple[StudentId, Period]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A question with its moment. The answer is the same during the whole local day, which is therefore the key."""
+    """A question with its moment, and the period of that moment."""
 
     question: Question
     as_of: datetime
-    local_day: date
+    period: Period
 
     @property
-    def key(self) -> tuple[StudentId, date]:
-        return self.question.student_id, self.local_day
+    def key(self) -> Key:
+        """The same for questions that have the same answer."""
+        return self.question.student_id, self.period
+
+
+def period_of(moment: datetime, zone: ZoneInfo) -> Period:
+    """The period of a moment in the zone in which the district's weeks close."""
+    day = moment.astimezone(zone).date()
+    is_closed = day.weekday() == _SUNDAY and last_closed_week(moment, zone) == day_number(monday_of(day))
+    return day, is_closed
 
 
 def distinct_questions(asked: Sequence[Asked]) -> list[Asked]:
-    """One entry per student and day; it asks for reasons where any of them does."""
-    merged: dict[tuple[StudentId, date], Asked] = {}
+    """One entry per student and period; it asks for reasons where any of them does."""
+    merged: dict[Key, Asked] = {}
     for item in asked:
         held = merged.get(item.key)
         if held is None or (item.question.include_reasons and not held.question.include_reasons):
@@ -40,7 +59,9 @@ def answer_slot(item: Asked, version: ModelVersion, challenge_id: str | None = N
     none from before it, or from another one, is taken for one of its own.
     """
     split = f":{challenge_id}" if challenge_id is not None else ""
-    return CacheSlot(item.question.student_id, f"answer:{version}:{item.local_day.isoformat()}{split}")
+    day, is_closed = item.period
+    closed = ":closed" if is_closed else ""
+    return CacheSlot(item.question.student_id, f"answer:{version}:{day.isoformat()}{closed}{split}")
 
 
 def usable_answer(item: Asked, read: CacheRead) -> Prediction | None:

@@ -31,6 +31,10 @@ class ChallengerMetrics(WatchMetrics, ShadowMetrics, Protocol):
     def fallback(self, answers: int, *, reason: str) -> None: ...
 
 
+class ChallengerRestsError(DependencyDownError):
+    """The challenger failed a moment ago, so it is not asked."""
+
+
 class PausingPipeline:
     """A `RiskPipeline` that gives up early, rests after a failure, and lets no other version than the challenge's answer:
     replicas follow the alias one after the other.
@@ -64,7 +68,16 @@ class PausingPipeline:
         return self._seconds() < self._rests_until
 
     async def score(self, request: FetchRequest, *, with_reasons: Sequence[bool]) -> ScoredStudents:
-        """Scores within the time, of the challenge's version; raises `NoAnswerInTimeError`, or what the hops raise."""
+        """Scores within the time, of the challenge's version.
+
+        Raises:
+            ChallengerRestsError: it rests; what waited in the queue since before it failed is not tried one by one.
+            NoAnswerInTimeError: it did not answer in time; from now on it rests, as after whatever the hops raise.
+        """
+        if self.rests:
+            raise ChallengerRestsError(
+                "The challenger has failed a moment ago: the champion answers.", dependency="ray serve"
+            )
         try:
             return await self._limit.run(self._scored(request, with_reasons), Waiting("ray serve"))
         except Exception:
@@ -137,7 +150,9 @@ class ChallengerInUse:
     def failed(self, error: Exception, *, students: int) -> None:
         """Count the students whom the champion answers instead."""
         reason = "failed"
-        if isinstance(error, NoAnswerInTimeError):
+        if isinstance(error, ChallengerRestsError):
+            reason = "paused"
+        elif isinstance(error, NoAnswerInTimeError):
             reason = "late"
         elif isinstance(error, TooManyRequestsError):
             reason = "busy"

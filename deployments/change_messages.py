@@ -2,9 +2,11 @@
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypeAlias
 
+from deployments.messages import HopFailure
 from edupulse_ml.core.contract import FeatureContract
-from edupulse_ml.core.errors import ConflictError
+from edupulse_ml.core.errors import ConflictError, EduPulseError
 from edupulse_ml.core.ids import ModelVersion, StudentId
 from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.core.sequences import SequenceBatch
@@ -71,6 +73,19 @@ class ChangeRefused:
     def error(self) -> ChangeUnknownError:
         """The refusal as the error that the HTTP layer reports."""
         return ChangeUnknownError(self.message)
+
+
+@dataclass(frozen=True)
+class ChangeFailed:
+    """A fault of ours in a hop; what it was stands in the hop's log."""
+
+    def error(self) -> EduPulseError:
+        """The fault as the error that the HTTP layer reports."""
+        return EduPulseError("What moved the score could not be computed: the logs of the hops say why.")
+
+
+NoChange: TypeAlias = ChangeRefused | ChangeFailed | HopFailure
+"""What a hop answers instead of what was asked for."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from deployments.job_server import JobServer, RayJobServer
 from deployments.model_slot import CHAMPION, LoadedModel, ModelFiles, ModelSource
 from deployments.monitoring_metrics import LatestRun, no_run
 from deployments.settings import AppArgs, Device, ServingConfig, complete, token_hash
-from deployments.training_runs import RunStore
+from deployments.timed_runs import RunStore
 from deployments.windows import ComputeFeatures
-from edupulse_ml.config.settings import load_settings
+from edupulse_ml.config.settings import load_settings, set_environment_default
 from edupulse_ml.core.challenge import CHALLENGER
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import NotFoundError
@@ -144,6 +144,7 @@ class StandardComponents:
         return lambda records, week: compute_features(records, through_week=week, options=options)
 
     def model_source(self, config: ServingConfig) -> ModelSource:
+        _wait_briefly_for_mlflow()
         return RegistryModels(
             tracking_uri=config.mlflow_tracking_uri,
             district=DistrictId(config.district),
@@ -158,6 +159,7 @@ class StandardComponents:
     def registry(self, config: ServingConfig) -> "ModelRegistry":
         from edupulse_ml.registry.models import ModelRegistry, model_name
 
+        _wait_briefly_for_mlflow()
         return ModelRegistry(
             config.mlflow_tracking_uri,
             name=model_name(DistrictId(config.district)),
@@ -200,6 +202,18 @@ class RegistryModels:
         found = registry.fetch(None if wanted == CHAMPION else version)
         return ModelFiles(found.version, found.path)
 
+    def kept(self, wanted: str) -> ModelFiles | None:
+        """The local copy of a version, or of the champion fetched last; None without one. A challenger is never taken from
+        memory: that its challenge is still on, only the registry knows.
+        """
+        from edupulse_ml.registry.models import kept_copy, model_name
+
+        if wanted == CHALLENGER:
+            return None
+        version = None if wanted == CHAMPION else ModelVersion(wanted)
+        found = kept_copy(self.cache_dir, name=model_name(self.district), version=version)
+        return ModelFiles(found.version, found.path) if found is not None else None
+
     def load(self, files: ModelFiles) -> LoadedModel:
         """The model in memory, of whatever strategy it is, with the engine that suits the device."""
         import torch
@@ -223,6 +237,13 @@ class RegistryModels:
             score=model.score,
             explain=explain_model(model),
         )
+
+
+def _wait_briefly_for_mlflow() -> None:
+    # MLflow's own patience is 120 seconds, eight times over: a replica would wait a quarter of an hour for a registry
+    # that hangs, where it looks again in half a minute anyhow.
+    set_environment_default("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+    set_environment_default("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 
 
 def _granted_gpus() -> Sequence[str]:

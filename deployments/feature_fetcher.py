@@ -4,8 +4,9 @@ from dataclasses import replace
 
 from ray import serve
 
+from deployments.change_failures import no_change
 from deployments.change_fetching import ChangeFetcher
-from deployments.change_messages import ChangeRefused, ChangeRequest, FetchedChange
+from deployments.change_messages import ChangeRequest, FetchedChange, NoChange
 from deployments.components import Components
 from deployments.in_hand import InHand
 from deployments.messages import FetchedWindows, FetchRequest, HopFailure
@@ -14,7 +15,7 @@ from deployments.moments import DistrictZone, read_zone
 from deployments.settings import AppArgs
 from deployments.time_limit import TimeLimit, Waiting
 from deployments.windows import WindowFetcher, WindowSources
-from edupulse_ml.core.errors import DependencyDownError, EduPulseError
+from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.core.sufficiency import SufficiencyPolicy
 
 PING_TIMEOUT_S = 4.0
@@ -62,14 +63,12 @@ class FeatureFetcher:
         except DependencyDownError as error:
             return HopFailure(str(error), error.dependency)
 
-    async def fetch_change(self, request: ChangeRequest) -> FetchedChange | ChangeRefused | HopFailure:
+    async def fetch_change(self, request: ChangeRequest) -> FetchedChange | NoChange:
         """The windows between two predictions, or why there are none."""
         try:
             return await self._changes.fetch(request)
-        except DependencyDownError as error:
-            return HopFailure(str(error), error.dependency)
-        except EduPulseError as error:
-            return ChangeRefused(str(error))
+        except Exception as error:  # noqa: BLE001 - a hop answers with a value whatever goes wrong
+            return no_change(error)
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Students in hand, which this hop is scaled by."""

@@ -94,6 +94,7 @@ class Gateway:
                 clock=clock,
                 new_id=uuid.uuid4,
                 placement=training_placement(config),
+                answer_timeout_s=args.answer_timeout_s,
             ),
             feedback=FeedbackService(stores.feedback, answer_timeout_s=args.answer_timeout_s),
             models=RegisteredModels(lambda: components.registry(config), timeout_s=args.answer_timeout_s),

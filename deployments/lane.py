@@ -7,18 +7,17 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date
 from time import perf_counter
 from typing import Protocol
 
 from deployments.answers import encode_prediction
-from deployments.asked import Asked, answer_slot, as_asked, distinct_questions, usable_answer
+from deployments.asked import Asked, Key, answer_slot, as_asked, distinct_questions, usable_answer
 from deployments.batch_answers import batch_answers
 from deployments.coalescer import BatchLimits, Coalescer
 from deployments.messages import Answer, FetchRequest, ScoredStudents, ServedModel, UnknownStudent
 from deployments.time_limit import TimeLimit, Waiting
 from edupulse_ml.core.clock import Clock
-from edupulse_ml.core.ids import ModelVersion, PredictionId, StudentId
+from edupulse_ml.core.ids import ModelVersion, PredictionId
 from edupulse_ml.core.ports import AnswerCache, CacheRead, CacheWrite, PredictionStore
 from edupulse_ml.core.predictions import ModelRole, Prediction
 
@@ -68,7 +67,7 @@ class LaneParts:
 
 
 Fresh = Sequence[tuple[Asked, Prediction]]
-"""Predictions made just now, and what was asked; each student and day once."""
+"""Predictions made just now, and what was asked; each student and period once."""
 
 
 class Lane:
@@ -123,7 +122,7 @@ class Lane:
         version = await self._version()
         waiting.dependency = REDIS
         reads = await self._parts.cache.read([answer_slot(item, version, challenge_id) for item in distinct])
-        known: dict[tuple[StudentId, date], Answer] = {
+        known: dict[Key, Answer] = {
             item.key: hit for item, read in zip(distinct, reads, strict=True) if (hit := usable_answer(item, read))
         }
         cached = set(known)
@@ -143,15 +142,13 @@ class Lane:
         self._on_fresh([(item, said) for item, _ in missing if isinstance(said := fresh[item.key], Prediction)])
         return answers
 
-    async def _score(self, missing: Sequence[Asked], challenge_id: str | None) -> dict[tuple[StudentId, date], Answer]:
-        days = sorted({item.local_day for item in missing})
-        groups = [[item for item in missing if item.local_day == day] for day in days]
-        parts = await asyncio.gather(*(self._score_day(group, challenge_id) for group in groups))
+    async def _score(self, missing: Sequence[Asked], challenge_id: str | None) -> dict[Key, Answer]:
+        periods = sorted({item.period for item in missing})
+        groups = [[item for item in missing if item.period == period] for period in periods]
+        parts = await asyncio.gather(*(self._score_period(group, challenge_id) for group in groups))
         return {key: answer for part in parts for key, answer in part.items()}
 
-    async def _score_day(
-        self, group: Sequence[Asked], challenge_id: str | None
-    ) -> dict[tuple[StudentId, date], Answer]:
+    async def _score_period(self, group: Sequence[Asked], challenge_id: str | None) -> dict[Key, Answer]:
         request = FetchRequest(tuple(item.question.student_id for item in group), group[0].as_of)
         wanted = [item.question.include_reasons for item in group]
         scored = await self._pipeline.score(request, with_reasons=wanted)
@@ -165,7 +162,7 @@ class Lane:
         )
         return {item.key: answer for item, answer in zip(group, answers, strict=True)}
 
-    async def _save(self, asked: Sequence[Asked], known: Mapping[tuple[StudentId, date], Answer]) -> None:
+    async def _save(self, asked: Sequence[Asked], known: Mapping[Key, Answer]) -> None:
         """Store and audit every answer that is about to leave, cached ones too; the store keeps a prediction once."""
         for actor in dict.fromkeys(item.question.actor for item in asked):
             rows = [
@@ -184,7 +181,7 @@ class Lane:
     async def _remember(
         self,
         missing: Sequence[tuple[Asked, CacheRead]],
-        fresh: Mapping[tuple[StudentId, date], Answer],
+        fresh: Mapping[Key, Answer],
         challenge_id: str | None,
     ) -> None:
         entries: list[CacheWrite] = []

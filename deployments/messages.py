@@ -17,9 +17,6 @@ from edupulse_ml.core.ids import ModelVersion, StudentId
 from edupulse_ml.core.predictions import Coverage, InsufficientData, Prediction, Reason
 from edupulse_ml.core.sequences import SequenceBatch
 
-MODEL_REGISTRY = "model registry"
-"""Name under which a missing model is reported."""
-
 
 @dataclass(frozen=True)
 class Question:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from deployments.messages import ServedModel
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.contract import FeatureContract
-from edupulse_ml.core.errors import EduPulseError, InvalidInputError
+from edupulse_ml.core.errors import DependencyDownError, EduPulseError, InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.predictions import CategoryPolicy, Reason
 from edupulse_ml.core.sequences import SequenceBatch, empty_windows
@@ -71,6 +71,10 @@ class ModelSource(Protocol):
 
     def fetch(self, wanted: str) -> ModelFiles:
         """The files of a version, or of the champion; raises `NotFoundError`, `DependencyDownError`."""
+        ...
+
+    def kept(self, wanted: str) -> ModelFiles | None:
+        """The local copy of what was last fetched as `wanted`, without asking the registry; None without one."""
         ...
 
     def load(self, files: ModelFiles) -> LoadedModel: ...
@@ -145,7 +149,9 @@ class ModelSlot:
         self._fail(InvalidInputError('user_config must be {"model": "champion"} or name a version.'))
 
     async def aim(self, wanted: str) -> None:
-        """Serve `wanted` (a version, or `champion`) from now on if it can be served; never raises."""
+        """Serve `wanted` (a version, or `champion`) from now on if it can be served; never raises. A replica that begins
+        while the registry is down serves the local copy of what was last fetched as `wanted`, and says that it is down.
+        """
         async with self._lock:
             self._wanted = wanted
             try:
@@ -158,13 +164,22 @@ class ModelSlot:
         await self.aim(self._wanted)
 
     async def _swap(self, wanted: str) -> None:
-        files = await asyncio.to_thread(self._source.fetch, wanted)
+        try:
+            files = await asyncio.to_thread(self._source.fetch, wanted)
+        except DependencyDownError:
+            kept = await asyncio.to_thread(self._source.kept, wanted) if self._live is None else None
+            if kept is not None:
+                await self._serve(kept)
+            raise
+        await self._serve(files)
+        self._failure = None
+        self._metrics.state(version=files.version, failed=False)
+
+    async def _serve(self, files: ModelFiles) -> None:
         if self._live is None or self._live.version != files.version:
             model = await asyncio.to_thread(self._tried, files)
             self._live = LiveModel(files.version, model, self._clock.now())
             self._metrics.swap(outcome="swapped")
-        self._failure = None
-        self._metrics.state(version=files.version, failed=False)
 
     def _tried(self, files: ModelFiles) -> LoadedModel:
         model = self._source.load(files)

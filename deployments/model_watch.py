@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from time import perf_counter
 
-from deployments.messages import MODEL_REGISTRY, ServedModel
-from edupulse_ml.core.errors import DependencyDownError
+from deployments.messages import ServedModel
+from edupulse_ml.core.errors import MODEL_REGISTRY, DependencyDownError
 from edupulse_ml.core.ids import ModelVersion
 
 
@@ -16,7 +16,9 @@ def no_model(served: ServedModel) -> DependencyDownError:
 
 
 class ModelWatch:
-    """Knows which model is served, asking at most once per `max_age_s`."""
+    """Knows which model is served, asking at most once per `max_age_s`. One replica is asked, so one that has no model yet
+    does not take away what the others said.
+    """
 
     def __init__(self, served: Callable[[], Awaitable[ServedModel]], *, max_age_s: float) -> None:
         self._served = served
@@ -32,9 +34,9 @@ class ModelWatch:
         """
         async with self._lock:
             if self._known is None or perf_counter() - self._known[0] > self._max_age_s:
-                self._known = None
                 served = await self._served()
-                if served.version is None:
+                version = served.version or (self._known[1] if self._known is not None else None)
+                if version is None:
                     raise no_model(served)
-                self._known = (perf_counter(), served.version)
+                self._known = (perf_counter(), version)
             return self._known[1]

@@ -8,7 +8,7 @@ from ray.exceptions import RayActorError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
-from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
+from deployments.change_messages import ChangeRequest, NoChange, ScoredChange
 from deployments.messages import FetchRequest, HopFailure, ScoredStudents, ServedModel
 from edupulse_ml.core.contract import FeatureContract
 from edupulse_ml.core.errors import DependencyDownError, EduPulseError, TooManyRequestsError
@@ -82,7 +82,7 @@ class HandlePipeline:
 
 
 def _whole(answer: Any) -> Any:
-    if isinstance(answer, HopFailure | ChangeRefused):
+    if isinstance(answer, NoChange):
         raise answer.error()
     return answer
 

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from deployments.messages import MODEL_REGISTRY
 from deployments.time_limit import NoAnswerInTimeError
-from edupulse_ml.core.errors import NotFoundError
+from edupulse_ml.core.errors import MODEL_REGISTRY, NotFoundError
 from edupulse_ml.core.ids import ModelVersion
 
 if TYPE_CHECKING:

@@ -8,23 +8,34 @@ from typing import Final
 
 from ray import serve
 
-from deployments.change_messages import ChangeRefused, FetchedChange, ScoredChange
+from deployments.change_messages import FetchedChange, NoChange, ScoredChange
 from deployments.components import Components
 from deployments.in_hand import InHand
 from deployments.memory_limit import bound_memory
-from deployments.messages import MODEL_REGISTRY, FetchedWindows, HopFailure, ScoredStudents, ServedModel
+from deployments.messages import FetchedWindows, HopFailure, ScoredStudents, ServedModel
 from deployments.metrics import ModelMetrics
 from deployments.model_slot import LiveModel, ModelSlot
 from deployments.model_watch import no_model
 from deployments.past_models import PastModels
+from deployments.peers import Peers
 from deployments.settings import AppArgs
 from deployments.window_scoring import score_windows
 from edupulse_ml.core.contract import FeatureContract
-from edupulse_ml.core.errors import ContractMismatchError, EduPulseError
+from edupulse_ml.core.errors import MODEL_REGISTRY, ContractMismatchError, EduPulseError
 from edupulse_ml.core.ids import ModelVersion
 
 CHALLENGE_OVER_AFTER_S: Final = 10.0
 """Without a question for so long, nobody wants the challenger any more: gateways ask every second."""
+
+
+STAY_AWAY_S: Final = 5.0
+"""A replica that stays away looks for its model so often: it is wanted."""
+
+
+class ModelMissingError(EduPulseError):
+    """A replica has no model, and others have one."""
+
+    title = "Model missing"
 
 
 class ChallengerUnfitError(EduPulseError):
@@ -80,17 +91,13 @@ class ModelReplica:
         except ContractMismatchError as error:
             return HopFailure(str(error), None)
 
-    async def contracts_of(
-        self, versions: Sequence[ModelVersion]
-    ) -> tuple[FeatureContract, ...] | ChangeRefused | HopFailure:
+    async def contracts_of(self, versions: Sequence[ModelVersion]) -> tuple[FeatureContract, ...] | NoChange:
         """The feature contract of each registered version, loaded beside the live model."""
         return await self._past.contracts_of(versions, live=self._slot.live)
 
-    async def explain_change(
-        self, fetched: FetchedChange | ChangeRefused | HopFailure
-    ) -> ScoredChange | ChangeRefused | HopFailure:
+    async def explain_change(self, fetched: FetchedChange | NoChange) -> ScoredChange | NoChange:
         """The parts of a move; a failure of the hop before passes through."""
-        if isinstance(fetched, HopFailure | ChangeRefused):
+        if isinstance(fetched, NoChange):
             return fetched
         return await self._past.explain(fetched, live=self._slot.live)
 
@@ -112,12 +119,56 @@ class ModelReplica:
     async def _keep_looking(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s)
-            await self._slot.refresh()
+            await self._look()
+
+    async def _look(self) -> None:
+        await self._slot.refresh()
 
 
 @serve.deployment(name="RiskModel")
 class RiskModel(ModelReplica):
-    """The champion."""
+    """The champion. A replica without a model answers at once, so the router would prefer it to those that have one and
+    take longer. It therefore does not stand beside them: a new one stays away until it has a model, also where it is to
+    replace them, and one that runs without is replaced. Where no replica has a model, all stay up and say why.
+    """
+
+    def __init__(self, args: AppArgs, components: Components) -> None:
+        super().__init__(args, components)
+        config = components.config(args)
+        self._registry = f"{config.mlflow_tracking_uri} {config.district}"
+        self._peers = Peers(self._registry)
+        self._in_the_way = False
+
+    async def reconfigure(self, user_config: object) -> None:
+        """As for any model. The first call, before which Serve sends no questions, returns with a model, or once no other
+        replica has one.
+        """
+        begins = self._poll is None
+        await super().reconfigure(user_config)
+        if not begins:
+            return
+        while await self._should_stay_away():
+            await asyncio.sleep(min(self._poll_s, STAY_AWAY_S))
+            await self._slot.refresh()
+        self._in_the_way = False
+
+    def check_health(self) -> None:
+        """Serve asks; raises where others have a model and this replica has none: the one that follows it stays away."""
+        if self._in_the_way and self._slot.live is None:
+            why = no_model(self._slot.served())
+            msg = f"Other replicas serve a model and this one cannot: it is replaced. {why}"
+            raise ModelMissingError(msg)
+
+    async def has_model_of(self, registry: str) -> bool:
+        """Asked by other replicas: whether this one serves a model of `registry`."""
+        return self._slot.live is not None and registry == self._registry
+
+    async def _look(self) -> None:
+        await super()._look()
+        self._in_the_way = await self._should_stay_away()
+
+    async def _should_stay_away(self) -> bool:
+        return self._slot.live is None and await self._peers.have_a_model()
 
 
 @serve.deployment(name="ChallengerModel")

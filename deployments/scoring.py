@@ -5,10 +5,11 @@ Knows neither Ray nor a web framework: the lanes, the store and the clock are pa
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import date, datetime
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
-from deployments.asked import Asked
+from deployments.asked import Asked, Period, period_of
 from deployments.lane import (
     POSTGRESQL,
     RAY_SERVE,
@@ -199,8 +200,8 @@ class ScoringService:
     async def _resolve(self, questions: Sequence[Question]) -> list[Asked]:
         zone = await self._zone()
         now = self._clock.now()
-        moments = [resolve_as_of(question.as_of, now=now, zone=zone) for question in questions]
-        return [
-            Asked(question, moment, moment.astimezone(zone).date())
-            for question, moment in zip(questions, moments, strict=True)
-        ]
+        resolved: dict[datetime | date | None, tuple[datetime, Period]] = {}
+        for asked in dict.fromkeys(question.as_of for question in questions):
+            moment = resolve_as_of(asked, now=now, zone=zone)
+            resolved[asked] = moment, period_of(moment, zone)
+        return [Asked(question, *resolved[question.as_of]) for question in questions]

@@ -107,13 +107,13 @@ class ShadowQueue:
             self._worker = None
 
     def _take(self) -> list[tuple[Asked, Prediction]]:
-        """A batch of one local day, whose answers are the same at all its moments; each student once."""
+        """A batch of one period, at all moments of which the answer is the same; each student once."""
         taken: dict[str, tuple[Asked, Prediction]] = {}
-        day = self._waiting[0][0].local_day
+        period = self._waiting[0][0].period
         kept: list[tuple[Asked, Prediction]] = []
         while self._waiting and len(taken) < self._limits.batch_size:
             item = self._waiting.popleft()
-            if item[0].local_day != day or item[1].student_id in taken:
+            if item[0].period != period or item[1].student_id in taken:
                 kept.append(item)
             else:
                 taken[item[1].student_id] = item

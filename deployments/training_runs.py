@@ -2,31 +2,19 @@
 
 import shlex
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
 from uuid import UUID
 
 from deployments.job_server import JobServer, Submission
 from deployments.time_limit import NoAnswerInTimeError
+from deployments.timed_runs import RunStore, TimedRuns
 from edupulse_ml.config.training_order import TrainingOrder
 from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.errors import ConflictError, DependencyDownError, NotFoundError
 from edupulse_ml.core.training_runs import Ending, RayWord, TrainingJob, seconds_left
-from edupulse_ml.storage.training_claims import Claims, claim_run, clear_away
+from edupulse_ml.storage.training_claims import claim_run, clear_away
 from edupulse_ml.storage.training_jobs import NewRun
-
-
-class RunStore(Claims, Protocol):
-    """What is needed of `storage.training_jobs.TrainingJobRepository`."""
-
-    async def find(self, job_id: UUID) -> TrainingJob: ...
-
-    async def knows_run_name(self, run_name: str) -> bool: ...
-
-    async def ask_to_stop(self, job_id: UUID, *, asked_by: str, request_id: str) -> bool: ...
-
-    async def seconds_of_runs_like(self, job_id: UUID) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True)
@@ -56,25 +44,42 @@ class Placement:
 
 
 class TrainingRuns:
-    """Starts, shows and stops the training runs of one district."""
+    """Starts, shows and stops the training runs of one district.
+
+    Args:
+        runs: Where they are kept.
+        server: Runs them.
+        clock: Says when they were last heard of.
+        new_id: Makes the ids of runs.
+        placement: Where they take place.
+        answer_timeout_s: Longest wait for one answer of the store, in seconds.
+    """
 
     def __init__(
-        self, *, runs: RunStore, server: JobServer, clock: Clock, new_id: Callable[[], UUID], placement: Placement
+        self,
+        *,
+        runs: RunStore,
+        server: JobServer,
+        clock: Clock,
+        new_id: Callable[[], UUID],
+        placement: Placement,
+        answer_timeout_s: float = 8.0,
     ) -> None:
-        self._runs = runs
+        self._runs = TimedRuns(runs, timeout_s=answer_timeout_s)
         self._server = server
         self._clock = clock
         self._new_id = new_id
         self._placement = placement
 
-    async def start(self, order: TrainingOrder, *, key: str | None, asker: Asker) -> RunReport:
+    async def start(self, order: TrainingOrder, *, key: str, asker: Asker) -> RunReport:
         """Begin a run; the one that was begun with the same `key` and order is returned as it is now.
 
         Raises:
             NotFoundError: the district has no run of the name that is to be resumed.
             TrainingUnderWayError: another run of the district is under way.
             KeyReusedError: the key was used for another order.
-            DependencyDownError: PostgreSQL or Ray does not answer; nothing was begun, and the key may be used again.
+            DependencyDownError: PostgreSQL or Ray does not answer, or not in time. The same key and order may be sent again:
+                they begin the run if none was begun.
         """
         if order.resume is not None and not await self._runs.knows_run_name(order.resume):
             # The folder of checkpoints may be shared with other districts.
@@ -105,6 +110,7 @@ class TrainingRuns:
 
         Raises:
             NotFoundError: the district has no such run.
+            DependencyDownError: PostgreSQL does not answer, or not in time.
         """
         job = await self._runs.find(job_id)
         if await clear_away(self._runs, job, ask_ray=self._word, clock=self._clock):
@@ -119,7 +125,7 @@ class TrainingRuns:
         Raises:
             NotFoundError: the district has no such run.
             ConflictError: it has ended.
-            DependencyDownError: PostgreSQL or Ray does not answer; the run may have been told all the same.
+            DependencyDownError: PostgreSQL or Ray does not answer, or not in time; the run may have been told all the same.
         """
         job = await self._runs.find(job_id)
         if not job.under_way:

@@ -12,8 +12,7 @@ from deployments.ingress.problems import (
 )
 from deployments.ingress.schemas import HealthOut, ModelOut, ReadyOut
 from deployments.ingress.services import Services
-from deployments.messages import MODEL_REGISTRY
-from edupulse_ml.core.errors import DependencyDownError
+from edupulse_ml.core.errors import MODEL_REGISTRY, DependencyDownError
 
 METRICS_MEDIA_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

@@ -12,9 +12,22 @@ from deployments.ingress.services import Services
 from deployments.ingress.training_schemas import TrainingRunOut, run_out
 from deployments.training_runs import Asker, RunReport
 from edupulse_ml.config.training_order import TrainingOrder
+from edupulse_ml.core.errors import InvalidInputError
 
 STATUS_PATH: Final = "/api/v1/training/status"
 _KEY_PATTERN: Final = r"^[\x21-\x7e]{1,200}$"
+_KEY_PARAMETER: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": True,
+    "schema": {"type": "string", "pattern": _KEY_PATTERN},
+    "description": "A word of your own for this start: sent again with the same body, it answers with the same run and "
+    "starts no other.",
+}
+
+
+class KeyMissingError(InvalidInputError):
+    """A start came without an idempotency key."""
 
 
 def add_training_routes(app: FastAPI, services: Services) -> None:
@@ -30,19 +43,19 @@ def add_training_routes(app: FastAPI, services: Services) -> None:
         status_code=202,
         response_model=TrainingRunOut,
         responses=problems(401, 409, 413, 422, 500, 503),
+        openapi_extra={"parameters": [_KEY_PARAMETER]},
     )
     async def start(
         request: Request,
         body: TrainingOrder,
-        idempotency_key: Annotated[
-            str | None,
-            Header(
-                pattern=_KEY_PATTERN,
-                description="A word of your own for this start: sent again with the same body, it answers with the "
-                "same run and starts no other.",
-            ),
-        ] = None,
+        # Optional here and required below, where a sentence can say why.
+        idempotency_key: Annotated[str | None, Header(pattern=_KEY_PATTERN, include_in_schema=False)] = None,
     ) -> Response:
+        if idempotency_key is None:
+            raise KeyMissingError(
+                "The header Idempotency-Key is missing: send a word of your own for this start, such as june-2026, and the "
+                "same word if you must send the start again. Requests can arrive twice, and the key keeps it one run."
+            )
         return _accepted(await services.training.start(body, key=idempotency_key, asker=asker(request)))
 
     @app.get(

@@ -140,7 +140,7 @@ class EduPulse:
         Raises:
             ConflictError: another run of the district is under way.
             InvalidInputError: the order is not valid, or the key was used for another one.
-            DependencyDownError: Ray or the database does not answer; nothing was begun.
+            DependencyDownError: Ray or the database does not answer; with the same key it may be asked for again.
         """
         call = training.start_call(order or TrainingOrder(), key=idempotency_key)
         return training.run_status(self._send(call))

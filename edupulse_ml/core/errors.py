@@ -1,6 +1,9 @@
 """Error families. Each has an HTTP status and an exit code; leaf errors live beside what raises them."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
+
+MODEL_REGISTRY: Final = "model registry"
+"""Name under which a registry that does not answer is reported, and a model that is missing."""
 
 
 class EduPulseError(Exception):

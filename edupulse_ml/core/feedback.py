@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.core.errors import ConflictError, EduPulseError, InvalidInputError, NotFoundError
+from edupulse_ml.core.errors import ConflictError, DependencyDownError, EduPulseError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import PredictionId, StudentId
 from edupulse_ml.core.tables import Column, Table
 
@@ -99,6 +99,12 @@ class FeedbackRefusedError(EduPulseError):
     def __init__(self, message: str, problems: Sequence[FeedbackProblem]) -> None:
         super().__init__(message)
         self.problems = tuple(problems)
+
+
+class FeedbackBusyError(DependencyDownError):
+    """Somebody else writes feedback, and one writes at a time; nothing was stored."""
+
+    title = "Feedback busy"
 
 
 class UnknownInFeedbackError(FeedbackRefusedError, NotFoundError):

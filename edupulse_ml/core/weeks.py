@@ -57,8 +57,8 @@ def local_day(moment: datetime, zone: ZoneInfo) -> int:
 def last_closed_week(moment: datetime, zone: ZoneInfo) -> int:
     """The latest week whose cutoff (Sunday 23:59:59 local) is at or before `moment`."""
     # A second later, the cutoff itself falls on the Monday after.
-    today = local_day(moment + timedelta(seconds=1), zone)
-    return int(week_of_days(np.array([today - 7], dtype=np.int32))[0])
+    week_ago = local_day(moment + timedelta(seconds=1), zone) - 7
+    return week_ago - (week_ago + _EPOCH_MONDAY_OFFSET) % 7
 
 
 def cutoff_of(week: int, zone: ZoneInfo) -> datetime:

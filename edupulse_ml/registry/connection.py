@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from edupulse_ml.config.settings import set_environment_default
-from edupulse_ml.core.errors import ConflictError, DependencyDownError, NotFoundError
+from edupulse_ml.core.errors import MODEL_REGISTRY, ConflictError, DependencyDownError, NotFoundError
 
 # MLflow reads these when it is imported. A district's machine sends no usage data anywhere.
 set_environment_default("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -60,5 +60,5 @@ def _is_connection(error: MlflowException) -> bool:
 def _down() -> DependencyDownError:
     return DependencyDownError(
         "The model registry (MLflow) does not answer: check MLFLOW_TRACKING_URI, or run `make up`.",
-        dependency="mlflow",
+        dependency=MODEL_REGISTRY,
     )

@@ -1,5 +1,7 @@
 """Registered models of one district: versions, their aliases, and local copies for serving."""
 
+import contextlib
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,6 +20,8 @@ Alias = Literal["champion", "previous", "challenger"]
 CHAMPION: Final = "champion"
 PREVIOUS: Final = "previous"
 ARTIFACT_FOLDER: Final = "model"
+_LAST_CHAMPION: Final = "last-champion"
+"""File beside a district's local copies that names the champion which was fetched last."""
 MAX_TAG_CHARACTERS: Final = 5000
 """MLflow refuses longer values."""
 
@@ -33,6 +37,19 @@ class FetchedModel:
 
     version: ModelVersion
     path: Path
+
+
+def kept_copy(cache_dir: Path, *, name: str, version: ModelVersion | None = None) -> FetchedModel | None:
+    """The local copy of `version` (None: of the champion that was fetched last), without asking the registry; None where
+    the folder holds none.
+    """
+    folder = cache_dir / name
+    try:
+        wanted = version or ModelVersion((folder / _LAST_CHAMPION).read_text(encoding="utf-8").strip())
+    except OSError:
+        return None
+    path = folder / wanted
+    return FetchedModel(wanted, path) if wanted and path.is_dir() else None
 
 
 @dataclass(frozen=True)
@@ -149,7 +166,8 @@ class ModelRegistry:
             self._client.log_text(run_id, text, path)
 
     def fetch(self, version: ModelVersion | None = None) -> FetchedModel:
-        """A local copy of `version` (None: the champion), downloaded at most once per cache folder.
+        """A local copy of `version` (None: the champion), downloaded at most once per cache folder. Which version the
+        champion was is remembered there, for `kept_copy`.
 
         Raises:
             NotFoundError: the district has no champion, or no such version.
@@ -161,6 +179,8 @@ class ModelRegistry:
         target = self._cache_dir / self._name / wanted
         if not target.is_dir():
             self._download(wanted, target)
+        if version is None:
+            _remember_champion(target.parent, wanted)
         return FetchedModel(wanted, target)
 
     def describe(self, version: ModelVersion) -> ModelDescription:
@@ -210,3 +230,14 @@ class ModelRegistry:
                 if not target.is_dir():
                     raise
                 shutil.rmtree(downloaded, ignore_errors=True)
+
+
+def _remember_champion(folder: Path, version: ModelVersion) -> None:
+    remembered = folder / _LAST_CHAMPION
+    # What is remembered helps in an outage; that it cannot be written must not cost the model that was just fetched.
+    with contextlib.suppress(OSError):
+        if remembered.is_file() and remembered.read_text(encoding="utf-8") == version:
+            return
+        written = folder / f".{_LAST_CHAMPION}-{os.getpid()}"
+        written.write_text(version, encoding="utf-8")
+        written.replace(remembered)

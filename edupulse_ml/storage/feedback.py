@@ -5,13 +5,14 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import psycopg
 
 from edupulse_ml.core.clock import Clock
-from edupulse_ml.core.feedback import Feedback, FeedbackProblem, FeedbackStatus, refusal
+from edupulse_ml.core.feedback import Feedback, FeedbackBusyError, FeedbackProblem, FeedbackStatus, refusal
 from edupulse_ml.storage.connection import Connection, Database
+from edupulse_ml.storage.errors import DEPENDENCY
 from edupulse_ml.storage.feedback_rows import Content, StoredStatement, content_of, find_row, judge
 from edupulse_ml.storage.sql import load_queries
 
@@ -27,12 +28,23 @@ class Taken:
         return tuple(result for result in self.results if isinstance(result, FeedbackProblem))
 
 
-class FeedbackRepository:
-    """Feedback of the database's district."""
+LOCK_WAIT_S: Final = 2.0
+"""How long a request waits for another writer: a list that is being imported keeps the others waiting until its end."""
 
-    def __init__(self, database: Database, *, clock: Clock) -> None:
+
+class FeedbackRepository:
+    """Feedback of the database's district.
+
+    Args:
+        database: Where it is kept.
+        clock: Dates it.
+        lock_wait_s: How long `give` waits for another writer, in seconds; meanwhile it holds a connection of the pool.
+    """
+
+    def __init__(self, database: Database, *, clock: Clock, lock_wait_s: float = LOCK_WAIT_S) -> None:
         self._database = database
         self._clock = clock
+        self._lock_wait_s = lock_wait_s
         self._queries = load_queries("feedback")
 
     async def give(self, statements: Sequence[Feedback], *, actor: str, request_id: str) -> Sequence[FeedbackStatus]:
@@ -40,11 +52,12 @@ class FeedbackRepository:
 
         Raises:
             UnknownInFeedbackError, FeedbackConflictError, UnusableFeedbackError: by the first problem's kind.
+            FeedbackBusyError: another writer is at work, such as an import; nothing was stored.
             DependencyDownError: PostgreSQL does not answer; nothing was stored.
         """
         async with self._database.transaction() as connection:
             session = FeedbackSession(connection, actor=actor, request_id=request_id, now=self._clock.now())
-            await session.begin()
+            await session.begin_within(self._lock_wait_s)
             taken = await session.take(statements, some=False)
         if taken.problems:
             raise refusal(taken.problems, given=len(statements))
@@ -74,8 +87,23 @@ class FeedbackSession:
         self._queries = load_queries("feedback")
 
     async def begin(self) -> None:
-        """Wait for other writers; called once, first."""
+        """Wait for other writers, as long as they take; called once, first."""
         await self._connection.execute(self._queries["lock"])
+
+    async def begin_within(self, wait_s: float) -> None:
+        """As `begin`, for at most `wait_s` seconds.
+
+        Raises:
+            FeedbackBusyError: other writers took longer.
+        """
+        await self._connection.execute(self._queries["limit_wait"], {"wait": f"{max(1, round(wait_s * 1000))}ms"})
+        try:
+            await self.begin()
+        except psycopg.errors.LockNotAvailable:
+            msg = (
+                "Another writer of feedback is at work, such as `edupulse import feedback`: send it again in a moment."
+            )
+            raise FeedbackBusyError(msg, dependency=DEPENDENCY) from None
 
     async def take(self, statements: Sequence[Feedback], *, some: bool = True) -> Taken:
         """Store what can be stored; with `some` false only if that is everything."""

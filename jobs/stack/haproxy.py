@@ -29,8 +29,9 @@ TUNING: Final = {
     # What Ray writes behind it ("local0 info") becomes a comment, so only servers that go up or down are told, in
     # HAProxy's folder.
     "RAY_SERVE_HAPROXY_LOG_TARGET": "stderr format short local0 notice #",
-    # A replica that dies closes its connections without an answer. Such a request is asked again elsewhere; all that
-    # change something are predictions, of which a second one does no harm. Twice, so that no request takes them all down.
+    # A replica that dies closes its connections without an answer. Such a request is asked again elsewhere, and each that
+    # changes something bears it: a second prediction does no harm, feedback and starts of training are known by their
+    # keys, and a run that is being stopped is stopped. Twice, so that no request takes them all down.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "2",
     # Off, the replicas count requests. On, HAProxy writes a line per request to a Python process: 57 microseconds of 330.

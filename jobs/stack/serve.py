@@ -140,8 +140,15 @@ def load_config(path: Path = CONFIG_FILE) -> dict[str, Any]:
 
 
 def local_config(document: Mapping[str, Any], *, http_port: int) -> dict[str, Any]:
-    """`document` for a head on this machine: HTTP on the loopback address and `http_port`, one proxy."""
+    """`document` for a head on this machine: HTTP on the loopback address and `http_port`, one proxy, no CPU reserved for
+    training runs.
+    """
     local = deepcopy(dict(document))
     local["proxy_location"] = "HeadOnly"
     local["http_options"] = {**local.get("http_options", {}), "host": LOOPBACK, "port": http_port}
+    for application in local["applications"]:
+        if "training_cpus" in application.get("args", {}):
+            # The only node runs everything: a CPU reserved beside the replicas and Ray Train's workers keeps no load away
+            # from anything, and a run would wait for one that never gets free.
+            application["args"]["training_cpus"] = 0
     return local

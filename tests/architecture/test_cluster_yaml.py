@@ -1,9 +1,12 @@
 """`cluster.yaml` against Ray's own schema, without a cloud."""
 
+import asyncio
 import shlex
 from copy import deepcopy
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import jsonschema
 import pytest
@@ -11,10 +14,16 @@ import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from deployments.settings import AppArgs, SettingMissingError, complete
+from deployments.training_runs import Asker, Placement, TrainingRuns
 from edupulse_ml.config.settings import Settings
+from edupulse_ml.config.training_order import TrainingOrder
 from jobs.stack.haproxy import MODE_FLAGS, TUNING
+from tests.fakes.clocks import FixedClock
+from tests.fakes.training import FakeJobServer, FakeRunStore
 
 CONFIG = Path(__file__).parents[2] / "cluster.yaml"
+SERVE_CONFIG = CONFIG.with_name("serve_config.yaml")
+NOW = datetime(2026, 1, 5, tzinfo=UTC)
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +46,21 @@ def test_nothing_is_scheduled_on_the_head(cluster: dict[str, Any]) -> None:
     assert cluster["head_node_type"] == "head"
     assert cluster["available_node_types"]["head"]["resources"]["CPU"] == 0
     assert "--num-cpus=0" in cluster["head_start_ray_commands"][-1]
+
+
+def test_training_over_http_stays_off_the_head_and_fits_on_a_worker(cluster: dict[str, Any]) -> None:
+    (application,) = yaml.safe_load(SERVE_CONFIG.read_text())["applications"]
+    placement = Placement({}, num_cpus=AppArgs.model_validate(application["args"]).training_cpus)
+    runs = TrainingRuns(
+        runs=FakeRunStore(FixedClock(NOW)),
+        server=(server := FakeJobServer()),
+        clock=FixedClock(NOW),
+        new_id=lambda: UUID(int=1),
+        placement=placement,
+    )
+    asyncio.run(runs.start(TrainingOrder(), key="k", asker=Asker("token-1", "r")))
+    (submission,) = server.submissions
+    assert 0 < submission.num_cpus <= cluster["available_node_types"]["cpu_worker"]["resources"]["CPU"]
 
 
 def test_there_are_workers_with_and_without_a_gpu(cluster: dict[str, Any]) -> None:

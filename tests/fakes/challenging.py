@@ -8,6 +8,7 @@ from deployments.challenge_watch import ChallengeWatch, WatchTimes
 from deployments.challenging import ChallengerInUse, PausingPipeline
 from deployments.lane import LaneParts
 from deployments.model_slot import ModelSlot
+from deployments.scoring import ScoringOptions
 from deployments.shadow import ShadowLimits, ShadowQueue
 from edupulse_ml.core.challenge import Challenge
 from edupulse_ml.core.ids import ModelVersion
@@ -52,8 +53,15 @@ class CountedChallenge:
 class ChallengedServing(LocalServing):
     """Version 1 answers, version 2 challenges. `before_scores` is awaited by each call of the challenger's model."""
 
-    def __init__(self, setting: Challenge | None, *, timeout_s: float = 0.2, limits: ShadowLimits = AT_ONCE) -> None:
-        super().__init__()
+    def __init__(
+        self,
+        setting: Challenge | None,
+        *,
+        timeout_s: float = 0.2,
+        limits: ShadowLimits = AT_ONCE,
+        options: ScoringOptions | None = None,
+    ) -> None:
+        super().__init__(options=options)
         self.counted = CountedChallenge()
         self.district.challenges.challenge = setting
         slot = ModelSlot(FakeModels(), contract=CONTRACT, clock=self.district.clock, metrics=self.metrics)

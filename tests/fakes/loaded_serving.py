@@ -15,6 +15,7 @@ from deployments.model_slot import LoadedModel, ModelFiles, ModelSource, Scores
 from deployments.settings import AppArgs, ServingConfig
 from edupulse_ml.core.challenge import CHALLENGER, Challenge, ShadowPrediction
 from edupulse_ml.core.clock import Clock
+from edupulse_ml.core.errors import MODEL_REGISTRY, DependencyDownError
 from edupulse_ml.core.ids import ModelVersion, StudentId, StudentKey
 from edupulse_ml.core.predictions import InsufficientData, Prediction
 from edupulse_ml.core.sequences import SequenceBatch
@@ -40,6 +41,8 @@ CHALLENGE_FILE = "challenge"
 """In the home folder: how the challenge is set, as JSON; missing: there is none."""
 SHADOW_FILE = "stored-shadows"
 """In the home folder: one pair per line (id of the prediction answered, version that said it, challenge)."""
+OUTAGE_FILE = "outage"
+"""In the home folder: while it is there, the registry answers only the process whose id it holds."""
 RAISES, SLEEPS, EATS = "raises", "sleeps", "eats"
 """Challengers that pass their self-test and go wrong at the first question."""
 
@@ -133,11 +136,17 @@ class PacedModels:
     home: Path
 
     def fetch(self, wanted: str) -> ModelFiles:
+        outage = self.home / OUTAGE_FILE
+        if outage.is_file() and outage.read_text() != str(os.getpid()):
+            raise DependencyDownError("The registry is down.", dependency=MODEL_REGISTRY)
         if wanted == CHALLENGER:
             wanted = (self.home / CHALLENGER).read_text() if (self.home / CHALLENGER).is_file() else "none"
         if wanted in (RAISES, SLEEPS, EATS):
             return ModelFiles(ModelVersion(wanted), self.home)
         return self.models.fetch(wanted)
+
+    def kept(self, wanted: str) -> ModelFiles | None:
+        return self.models.kept(wanted)
 
     def load(self, files: ModelFiles) -> LoadedModel:
         if files.version in (RAISES, SLEEPS, EATS):

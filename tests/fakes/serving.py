@@ -12,8 +12,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from ray.serve import Application
 
+from deployments.change_failures import no_change
 from deployments.change_fetching import ChangeFetcher
-from deployments.change_messages import ChangeRefused, ChangeRequest, ScoredChange
+from deployments.change_messages import ChangeRequest, NoChange, ScoredChange
 from deployments.components import Stores
 from deployments.feedback import FeedbackService
 from deployments.ingress.services import Services
@@ -145,11 +146,12 @@ def _out_of_range(batch: SequenceBatch) -> TransparentScores:
 @dataclass
 class FakeModels:
     """Versions 1 (champion) and 2 work; `bad` fails its self-test, `foreign` has another contract, `torn` does not
-    load, anything else does not exist. `error` makes every fetch fail."""
+    load, anything else does not exist. `error` makes every fetch fail. `copy` is the version of the local copy."""
 
     champion: str = "1"
     error: Exception | None = None
     loads: int = 0
+    copy: str | None = None
 
     def fetch(self, wanted: str) -> ModelFiles:
         if self.error is not None:
@@ -158,6 +160,9 @@ class FakeModels:
         if version not in {"1", "2", "bad", "foreign", "torn"}:
             raise NotFoundError(f"There is no model version {version}.")
         return ModelFiles(ModelVersion(version), Path("/nonexistent"))
+
+    def kept(self, wanted: str) -> ModelFiles | None:
+        return ModelFiles(ModelVersion(self.copy), Path("/nonexistent")) if self.copy is not None else None
 
     def load(self, files: ModelFiles) -> LoadedModel:
         self.loads += 1
@@ -240,13 +245,17 @@ class LocalChangePipeline:
 
     async def contracts_of(self, versions: Sequence[ModelVersion]) -> tuple[FeatureContract, ...]:
         found = await self.past.contracts_of(versions, live=self.slot.live)
-        if isinstance(found, HopFailure | ChangeRefused):
+        if isinstance(found, NoChange):
             raise found.error()
         return found
 
     async def explain_change(self, request: ChangeRequest) -> ScoredChange:
-        found = await self.past.explain(await self.fetcher.fetch(request), live=self.slot.live)
-        if isinstance(found, HopFailure | ChangeRefused):
+        try:
+            fetched = await self.fetcher.fetch(request)
+        except Exception as error:
+            raise no_change(error).error() from error
+        found = await self.past.explain(fetched, live=self.slot.live)
+        if isinstance(found, NoChange):
             raise found.error()
         return found
 
@@ -440,6 +449,9 @@ class FileChampion:
             raise NotFoundError("This district has no champion model yet: run `edupulse train` first.")
         champion = self._path.read_text() if self._path.is_file() else "1"
         return FakeModels(champion=champion).fetch(wanted)
+
+    def kept(self, wanted: str) -> ModelFiles | None:
+        return None
 
     def load(self, files: ModelFiles) -> LoadedModel:
         return FakeModels().load(files)

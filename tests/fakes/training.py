@@ -196,7 +196,7 @@ class FakeModels:
 class LocalTraining:
     """Training runs of one district, with every part at hand."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, answer_timeout_s: float = 8.0) -> None:
         self.store = FakeRunStore(clock)
         self.server = FakeJobServer()
         numbers = itertools.count(1)
@@ -206,4 +206,5 @@ class LocalTraining:
             clock=clock,
             new_id=lambda: UUID(int=next(numbers)),
             placement=Placement({"EDUPULSE_DISTRICT": "demo"}),
+            answer_timeout_s=answer_timeout_s,
         )

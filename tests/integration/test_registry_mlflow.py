@@ -10,7 +10,7 @@ import pytest
 from deployments.registered_models import RegisteredModels
 from edupulse_ml.core.errors import DependencyDownError, NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
-from edupulse_ml.registry.models import ModelRegistry, model_name
+from edupulse_ml.registry.models import ModelRegistry, kept_copy, model_name
 from edupulse_ml.registry.tracking import tracked_run
 
 
@@ -72,6 +72,16 @@ def test_a_fetched_version_is_not_downloaded_again(tracking_uri: str, tmp_path: 
     assert (registry.fetch(version).path / "weights.txt").read_text() == "marked"
 
 
+def test_the_champion_fetched_last_is_remembered_beside_its_copy(tracking_uri: str, tmp_path: Path) -> None:
+    registry = _registry(tracking_uri, tmp_path / "cache", "eta")
+    first, second = (_register(tracking_uri, tmp_path, text, "eta") for text in ("one", "two"))
+    for champion in (first, second, first):
+        registry.set_champion(champion)
+        fetched = registry.fetch()
+        registry.fetch(second)
+        assert kept_copy(tmp_path / "cache", name=model_name(DistrictId("eta"))) == fetched
+
+
 def test_an_unknown_version_is_refused(tracking_uri: str, tmp_path: Path) -> None:
     registry = _registry(tracking_uri, tmp_path / "cache", "gamma")
     with pytest.raises(NotFoundError):
@@ -98,7 +108,7 @@ def test_an_unreachable_server_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     registry = _registry("http://127.0.0.1:9", tmp_path)
     with pytest.raises(DependencyDownError) as caught:
         registry.champion()
-    assert caught.value.dependency == "mlflow"
+    assert caught.value.dependency == "model registry"
 
 
 def _register_in_process(uri: str, root: str, text: str) -> None:

@@ -1,5 +1,6 @@
 """Feedback is kept in versions, all or nothing, audited, and read as it was known at a moment."""
 
+import time
 import uuid
 from datetime import UTC, date, datetime, timedelta
 
@@ -8,6 +9,7 @@ import pytest
 
 from edupulse_ml.core.feedback import (
     OUTCOME_WORDS,
+    FeedbackBusyError,
     FeedbackConflictError,
     FeedbackProblem,
     FeedbackRefusedError,
@@ -197,6 +199,30 @@ def test_a_session_takes_the_good_and_tells_of_the_bad(world) -> None:
     assert good == "created"
     assert isinstance(bad, FeedbackProblem)
     assert world.values("SELECT feedback_key FROM feedback") == ["o1"]
+
+
+def test_a_request_does_not_wait_for_the_end_of_an_import(world) -> None:
+    async def work(database: Database) -> float:
+        feedback = FeedbackRepository(database, clock=world.clock, lock_wait_s=0.2)
+        async with feedback.importing(actor="x", request_id="r"):
+            started = time.perf_counter()
+            with pytest.raises(FeedbackBusyError, match="import feedback"):
+                await feedback.give([left()], actor="tok", request_id="r1")
+            waited_s = time.perf_counter() - started
+        await feedback.give([left()], actor="tok", request_id="r1")
+        return waited_s
+
+    assert world.run(work) < 5
+    assert world.values("SELECT feedback_key FROM feedback") == ["o1"]
+
+
+def test_a_bounded_wait_stays_in_its_transaction(world) -> None:
+    async def work(database: Database):
+        await FeedbackRepository(database, clock=world.clock).give([left()], actor="tok", request_id="r1")
+        async with database.connection() as connection:
+            return await (await connection.execute("SHOW lock_timeout")).fetchone()
+
+    assert world.run(work) == ("0",)
 
 
 def test_versions_can_be_closed_and_not_rewritten(world) -> None:

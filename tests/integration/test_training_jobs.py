@@ -58,7 +58,9 @@ async def gateways(world: World, server: FakeJobServer, ask):
 def test_of_many_starts_at_once_one_is_accepted_and_the_others_name_it(world) -> None:
     server = FakeJobServer()
     outcomes = asyncio.run(
-        gateways(world, server, lambda number, runs: runs.start(TrainingOrder(seed=number), key=None, asker=ASKER))
+        gateways(
+            world, server, lambda number, runs: runs.start(TrainingOrder(seed=number), key=f"k{number}", asker=ASKER)
+        )
     )
     (accepted,) = [item for item in outcomes if not isinstance(item, BaseException)]
     refused = [item for item in outcomes if isinstance(item, TrainingUnderWayError)]
@@ -97,7 +99,7 @@ def test_runs_of_the_last_release_neither_block_nor_are_touched(world) -> None:
                 await connection.execute(old)
         jobs = TrainingJobRepository(database, clock=world.clock)
         runs = TrainingRuns(runs=jobs, server=FakeJobServer(), clock=world.clock, new_id=uuid4, placement=Placement({}))
-        started = await runs.start(TrainingOrder(), key=None, asker=ASKER)
+        started = await runs.start(TrainingOrder(), key="k", asker=ASKER)
         return started.job, [job.status for job in await jobs.latest(limit=5)]
 
     job, states = world.run(work)
@@ -199,7 +201,7 @@ class TestTheAccountOfARun:
                 new_id=lambda: UUID(int=5),
                 placement=Placement({}),
             )
-            await runs.start(TrainingOrder(workers=2), key=None, asker=ASKER)
+            await runs.start(TrainingOrder(workers=2), key="k", asker=ASKER)
             taken = await jobs.take_up(UUID(int=5))
             async with recorded_run(context, taken.job_id, parameters={}, run_name=taken.run_name) as record:
                 await record.succeed(model_version="1", summary={})

@@ -82,7 +82,7 @@ class Cluster:
         return self.world.run(main)
 
     def start(self, *, server: type[RayJobServer] = StandInServer) -> UUID:
-        report = self.ask(lambda runs: runs.start(TrainingOrder(), key=None, asker=ASKER), server=server)
+        report = self.ask(lambda runs: runs.start(TrainingOrder(), key=str(uuid4()), asker=ASKER), server=server)
         return report.job.job_id
 
     def wait(self, job_id: UUID, condition: Callable[[TrainingJob], bool]) -> TrainingJob:

@@ -1,6 +1,7 @@
 """The latest monitoring run as Prometheus text: names and labels, none of them of a student."""
 
 import asyncio
+import time
 from datetime import UTC, date, datetime
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -79,3 +80,27 @@ def test_without_a_run_or_without_a_database_the_rest_is_told() -> None:
     assert asyncio.run(WithMonitoring(Cluster(), no_run).exposition()) == plain
     down = Runs(DependencyDownError("PostgreSQL did not answer.", dependency="postgresql"))
     assert asyncio.run(WithMonitoring(Cluster(), down.latest).exposition()) == plain
+
+
+def test_a_database_that_hangs_costs_one_scrape_a_bounded_wait() -> None:
+    asked = 0
+
+    async def hangs() -> KeptRun | None:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(30)
+        return None
+
+    async def scrapes() -> list[float]:
+        metrics = WithMonitoring(Cluster(), hangs, timeout_s=0.2)
+        waited_s: list[float] = []
+        for _ in range(3):
+            started = time.perf_counter()
+            assert await metrics.exposition() == await Cluster().exposition()
+            waited_s.append(time.perf_counter() - started)
+        return waited_s
+
+    first, *others = asyncio.run(scrapes())
+    assert 0.1 < first < 5
+    assert max(others) < 0.1
+    assert asked == 1

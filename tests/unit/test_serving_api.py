@@ -177,7 +177,7 @@ def test_the_current_model(client: TestClient) -> None:
 
 
 def test_without_a_model_503_names_the_registry() -> None:
-    serving = LocalServing(models=FakeModels(error=DependencyDownError("MLflow is down.", dependency="mlflow")))
+    serving = LocalServing(models=FakeModels(error=DependencyDownError("MLflow is down.", dependency="model registry")))
     client = TestClient(create_api(serving.services()), headers=AUTH)
     for response in (
         client.get("/api/v1/models/current"),

@@ -5,12 +5,14 @@ from datetime import timedelta
 
 import pytest
 
-from deployments.messages import Answer, Question
+from deployments.coalescer import BatchLimits
+from deployments.messages import Answer, FetchRequest, Question
+from deployments.scoring import ScoringOptions
 from edupulse_ml.core.errors import DependencyDownError
 from edupulse_ml.core.ids import ModelVersion, StudentId
 from edupulse_ml.core.predictions import Prediction
 from tests.fakes.challenging import CHALLENGE, ChallengedServing, challenge
-from tests.fakes.serving import STUDENTS
+from tests.fakes.serving import NOW, STUDENTS
 
 HALF = challenge(split=0.5)
 THEIRS = {name for name in STUDENTS if HALF.answers(StudentId(name))}
@@ -123,6 +125,39 @@ def test_a_challenger_that_fails_or_is_late_is_answered_for_and_rests(break_it, 
     serving.seconds += 6.0
     serving.beside.error, serving.beside.delay_s = None, 0.0
     assert by_version(asked(serving)) == {"2": set(STUDENTS)}
+
+
+def test_a_hanging_challenger_is_not_tried_by_everything_that_waits() -> None:
+    batches = BatchLimits(max_batch_size=len(STUDENTS), wait_s=0.0, max_concurrent=2, max_waiting=4096, max_wait_s=60.0)
+    options = ScoringOptions(answer_timeout_s=2.0, batches=batches)
+    serving = ChallengedServing(challenge(split=0.5), timeout_s=0.3, options=options)
+    serving.beside.delay_s = 30.0
+
+    async def scenario() -> list[Answer]:
+        await serving.look()
+        answers = await asyncio.gather(*(serving.scoring.predict_many(questions()) for _ in range(32)))
+        return [answer for batch in answers for answer in batch]
+
+    answers = asyncio.run(scenario())
+    assert [answer.student_id for answer in answers] == list(STUDENTS) * 32
+    assert {answer.role for answer in answers if isinstance(answer, Prediction)} == {"champion"}
+    assert len(serving.beside.requests) <= batches.max_concurrent
+    assert set(serving.counted.fallbacks) == {"late", "paused"}
+    assert sum(serving.counted.fallbacks.values()) == 32 * len(THEIRS)
+
+
+def test_what_is_not_tried_does_not_lengthen_the_rest() -> None:
+    serving = ChallengedServing(challenge(split=1.0))
+    request = FetchRequest((StudentId("S1"),), NOW)
+    serving.beside.error = DependencyDownError("gone", dependency="x")
+
+    def asked_at(seconds: float) -> int:
+        serving.seconds = seconds
+        with pytest.raises(DependencyDownError):
+            asyncio.run(serving.pausing.score(request, with_reasons=[False]))
+        return len(serving.beside.requests)
+
+    assert [asked_at(seconds) for seconds in (0.0, 3.0, 4.9, 5.0)] == [1, 1, 1, 2]
 
 
 def test_a_replica_that_still_serves_another_version_answers_nobody() -> None:

@@ -1,6 +1,7 @@
 """What changed since the last prediction, over HTTP and without servers."""
 
 import asyncio
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -8,9 +9,20 @@ from typing import Any
 
 import pytest
 
-from deployments.change_messages import AskedModel, ChangeRefused, FetchedChange, ScoredChange
+from deployments.change_failures import no_change
+from deployments.change_messages import AskedModel, ChangeFailed, ChangeRefused, FetchedChange, ScoredChange
 from deployments.ingress.api import create_api
-from deployments.past_models import PastModels
+from deployments.messages import HopFailure
+from deployments.model_slot import LoadedModel, ModelFiles
+from deployments.past_models import MOST_UNDER_WAY, PastModels
+from edupulse_ml.core.errors import (
+    ContractMismatchError,
+    DependencyDownError,
+    EduPulseError,
+    InvalidInputError,
+    NotEnoughDataError,
+    NotFoundError,
+)
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.core.sequences import FeatureBlock, concatenate_batches, last_windows
@@ -168,6 +180,78 @@ def test_only_the_last_few_models_are_kept() -> None:
 
     asyncio.run(work("1122121"))
     assert models.loads == 5
+
+
+@pytest.mark.parametrize("fault", [InvalidInputError("The artefact's kind gru9 is wrong."), KeyError("Jane Doe")])
+@pytest.mark.parametrize("hop", ["model", "fetcher"])
+def test_a_fault_of_ours_is_no_conflict_and_tells_nothing_of_the_inside(
+    client: TestClient, serving: LocalServing, monkeypatch: pytest.MonkeyPatch, caplog, hop: str, fault: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> object:
+        raise fault
+
+    if hop == "model":
+        monkeypatch.setattr("deployments.past_models.explain_change", fail)
+    else:
+        monkeypatch.setattr("deployments.change_fetching.change_windows", fail)
+    with caplog.at_level("ERROR", logger="ray.serve"):
+        response = client.get(PATH)
+    assert "request id" in problem(response, 500)
+    assert response.json()["title"] == "Internal error"
+    assert not any(word in response.text for word in ("gru9", "Jane"))
+    assert type(fault).__name__ in caplog.text
+    assert "Jane" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (NotEnoughDataError("A week is gone."), ChangeRefused),
+        (ContractMismatchError("Features differ in version."), ChangeRefused),
+        (NotFoundError("No such student."), ChangeRefused),
+        (DependencyDownError("PostgreSQL is down.", dependency="postgresql"), HopFailure),
+        (EduPulseError("A statement was refused."), ChangeFailed),
+    ],
+)
+def test_what_cannot_be_known_is_refused_and_the_rest_is_a_fault(error: Exception, kind: type[object]) -> None:
+    assert isinstance(no_change(error), kind)
+
+
+def test_few_are_explained_at_once_and_the_others_are_told_to_ask_again(
+    client: TestClient, serving: LocalServing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+    loaded = FakeModels.load
+
+    def slow(models: FakeModels, files: ModelFiles) -> LoadedModel:
+        let_go.wait(10)
+        return loaded(models, files)
+
+    async def scenario() -> tuple[list[object], object]:
+        past = PastModels(FakeModels())
+        first = [asyncio.create_task(past.contracts_of([ModelVersion("1")], live=None)) for _ in range(MOST_UNDER_WAY)]
+        await asyncio.sleep(0.05)
+        beyond = [await past.contracts_of([ModelVersion("1")], live=None) for _ in range(3)]
+        first[-1].cancel()
+        await asyncio.sleep(0)
+        let_go.set()
+        answers = await asyncio.gather(*first, return_exceptions=True)
+        assert answers[:-1] == [(CONTRACT,)] * (MOST_UNDER_WAY - 1)
+        return beyond, await past.contracts_of([ModelVersion("1")], live=None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FakeModels, "load", slow)
+        beyond, after = asyncio.run(scenario())
+    assert {type(answer) for answer in beyond} == {HopFailure}
+    assert after == (CONTRACT,)
+
+    async def busy(*_: object, **__: object) -> object:
+        return beyond[0]
+
+    monkeypatch.setattr(PastModels, "contracts_of", busy)
+    response = client.get(PATH)
+    assert "ask again" in problem(response, 503)
+    assert int(response.headers["retry-after"]) > 0
 
 
 def test_a_contract_of_another_release_is_refused_with_its_reason() -> None:

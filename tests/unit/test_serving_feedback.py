@@ -1,5 +1,7 @@
 """`POST /api/v1/feedback` over a test client: what is taken, what is refused and where, and that nothing is repeated."""
 
+import asyncio
+import contextlib
 import json
 import warnings
 from collections.abc import Iterator
@@ -7,7 +9,10 @@ from typing import Any
 
 import pytest
 
+from deployments.feedback import FeedbackService
 from deployments.ingress.api import create_api
+from edupulse_ml.core.errors import DependencyDownError
+from edupulse_ml.core.feedback import FeedbackBusyError, FeedbackStatus
 from tests.fakes.serving import TOKEN, LocalServing
 
 with warnings.catch_warnings():
@@ -149,6 +154,62 @@ def test_a_store_that_is_down_is_named(serving: LocalServing, client: TestClient
     response = post(client, LEFT)
     assert response.status_code == 503
     assert response.json()["dependency"] == "postgresql"
+
+
+def test_one_request_is_written_at_a_time_and_the_others_wait_a_bounded_time() -> None:
+    writing, most = 0, 0
+
+    class Store:
+        async def give(self, *_: object, **__: object) -> list[FeedbackStatus]:
+            nonlocal writing, most
+            writing += 1
+            most = max(most, writing)
+            await asyncio.sleep(0.15)
+            writing -= 1
+            return ["created"]
+
+    async def scenario() -> list[object]:
+        service = FeedbackService(Store(), answer_timeout_s=0.8)
+        given = (service.give([], actor="token-1", request_id="r") for _ in range(8))
+        return await asyncio.gather(*given, return_exceptions=True)
+
+    answers = asyncio.run(scenario())
+    refused = [answer for answer in answers if isinstance(answer, FeedbackBusyError)]
+    assert most == 1
+    assert 1 <= len(answers) - len(refused) <= 4
+    assert {(error.http_status, error.dependency) for error in refused} == {(503, "postgresql")}
+
+
+def test_a_writer_who_was_given_up_keeps_its_turn_until_its_connection_is_free() -> None:
+    begun = 0
+
+    class Store:
+        async def give(self, *_: object, **__: object) -> list[FeedbackStatus]:
+            nonlocal begun
+            begun += 1
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(30)
+            await asyncio.sleep(30)
+            return []
+
+    async def scenario() -> list[object]:
+        service = FeedbackService(Store(), answer_timeout_s=0.1)
+        given = (service.give([], actor="token-1", request_id="r") for _ in range(4))
+        return await asyncio.gather(*given, service.give([], actor="token-1", request_id="r"), return_exceptions=True)
+
+    answers = asyncio.run(scenario())
+    assert all(isinstance(answer, DependencyDownError) for answer in answers)
+    assert begun == 1
+
+
+def test_who_must_wait_for_another_writer_is_told_when_to_ask_again(serving: LocalServing, client: TestClient) -> None:
+    async def busy(*_: object, **__: object) -> None:
+        raise FeedbackBusyError("Another writer of feedback is at work.", dependency="postgresql")
+
+    serving.district.feedback.give = busy
+    response = post(client, LEFT)
+    assert (response.status_code, response.json()["detail"]) == (503, "Another writer of feedback is at work.")
+    assert int(response.headers["retry-after"]) > 0
 
 
 def test_without_a_token_nothing_is_taken(serving: LocalServing, client: TestClient) -> None:

@@ -99,7 +99,7 @@ def test_a_registry_that_comes_back_is_found_by_the_next_refresh() -> None:
         models.error = None
         await slot.refresh()
 
-    models = FakeModels(error=DependencyDownError("MLflow does not answer.", dependency="mlflow"))
+    models = FakeModels(error=DependencyDownError("MLflow does not answer.", dependency="model registry"))
     metrics = CountingMetrics()
     slot = slot_of(models, metrics)
     asyncio.run(scenario(slot, models))

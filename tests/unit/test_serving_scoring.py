@@ -157,6 +157,36 @@ def test_each_day_asked_about_is_one_call_with_its_own_weeks() -> None:
     assert earlier.feature_week == other.feature_week
 
 
+SUNDAY = date(2022, 3, 6)
+BEFORE_ITS_END = datetime(2022, 3, 6, 15, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("order", [(SUNDAY, BEFORE_ITS_END), (BEFORE_ITS_END, SUNDAY)])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_sundays_end_counts_the_week_that_closes_with_it_and_an_hour_before_does_not(
+    order: tuple[datetime | date, ...], together: bool
+) -> None:
+    async def scenario(serving: LocalServing) -> list[Prediction]:
+        questions = [ask("S1", as_of=as_of) for as_of in order]
+        if together:
+            return [scored(answer) for answer in await serving.scoring.predict_many(questions)]
+        return [scored(await serving.scoring.predict(question)) for question in questions]
+
+    answers = dict(zip(order, asyncio.run(scenario(LocalServing())), strict=True))
+    assert answers[SUNDAY].feature_week == date(2022, 2, 28)
+    assert answers[BEFORE_ITS_END].feature_week == date(2022, 2, 21)
+
+
+def test_moments_of_one_day_share_an_answer_where_no_week_closes_between_them() -> None:
+    async def scenario(serving: LocalServing) -> set[str]:
+        moments = [BEFORE_ITS_END + timedelta(hours=hours) for hours in (0, 3, 6)]
+        return {scored(await serving.scoring.predict(ask("S1", as_of=moment))).prediction_id for moment in moments}
+
+    serving = LocalServing()
+    assert len(asyncio.run(scenario(serving))) == 1
+    assert len(serving.pipeline.requests) == 1
+
+
 def test_a_redis_that_is_down_costs_no_answer() -> None:
     serving = LocalServing()
     serving.district.cache.switch.down = True
@@ -164,7 +194,7 @@ def test_a_redis_that_is_down_costs_no_answer() -> None:
 
 
 def test_without_a_model_the_error_names_the_registry() -> None:
-    models = FakeModels(error=DependencyDownError("MLflow does not answer.", dependency="mlflow"))
+    models = FakeModels(error=DependencyDownError("MLflow does not answer.", dependency="model registry"))
     serving = LocalServing(models=models)
     with pytest.raises(DependencyDownError, match="MLflow does not answer") as error:
         asyncio.run(serving.scoring.predict(ask("S1")))

@@ -1,7 +1,7 @@
 """The challenger in the shadow: what it says is stored and unheard, and whatever it does costs no answer."""
 
 import asyncio
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
@@ -17,7 +17,7 @@ ALL = challenge(shadow=1.0)
 QUICK = ShadowLimits(gather_s=0.0, timeout_s=0.1)
 
 
-async def ask(serving: ChallengedServing, names=STUDENTS, *, as_of: date | None = None) -> list[Prediction]:
+async def ask(serving: ChallengedServing, names=STUDENTS, *, as_of: datetime | date | None = None) -> list[Prediction]:
     questions = [Question(StudentId(name), as_of, True, "r", "token-1") for name in names]
     return [answer for answer in await serving.scoring.predict_many(questions) if isinstance(answer, Prediction)]
 
@@ -100,6 +100,22 @@ def test_a_challenger_that_goes_wrong_costs_no_answer_and_is_left_alone_for_a_wh
     assert serving.counted.shadows == {"failed": len(STUDENTS), "dropped": len(STUDENTS)}
     assert len(serving.beside.requests) == 1
     assert serving.shadows() == {}
+
+
+def test_a_sundays_end_and_an_hour_before_it_are_not_one_call() -> None:
+    serving = ChallengedServing(ALL, limits=ShadowLimits(gather_s=0.05))
+    sunday = date(2022, 3, 6)
+
+    async def scenario() -> None:
+        await serving.look()
+        await ask(serving, ["S1"], as_of=sunday)
+        await ask(serving, ["S2"], as_of=datetime(2022, 3, 6, 15, tzinfo=UTC))
+        await asyncio.sleep(0.3)
+
+    asyncio.run(scenario())
+    assert len(serving.beside.requests) == 2
+    weeks = {pair.said.student_id: pair.said.feature_week for pair in serving.district.challenges.shadows.values()}
+    assert weeks == {"S1": date(2022, 2, 28), "S2": date(2022, 2, 21)}
 
 
 async def _refusing(*_args, **_more) -> None:

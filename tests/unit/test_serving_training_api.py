@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 
@@ -42,8 +42,12 @@ def client(serving: LocalServing) -> Iterator[TestClient]:
         yield client
 
 
+def a_key() -> dict[str, str]:
+    return {"Idempotency-Key": str(uuid4())}
+
+
 def started(client: TestClient, **body: Any) -> dict[str, Any]:
-    response = client.post(START, json=body)
+    response = client.post(START, json=body, headers=a_key())
     assert response.status_code == 202, response.text
     return response.json()
 
@@ -61,7 +65,7 @@ def problem(response: Any, status: int) -> dict[str, Any]:
 
 
 def test_a_start_is_accepted_and_says_where_to_look(client: TestClient, training: LocalTraining) -> None:
-    response = client.post(START, json={"strategy": "gru", "epochs": 7, "promote": False})
+    response = client.post(START, json={"strategy": "gru", "epochs": 7, "promote": False}, headers=a_key())
     assert response.status_code == 202, response.text
     run = response.json()
     assert response.headers["location"] == f"/api/v1/training/status/{run['job_id']}"
@@ -104,7 +108,7 @@ def test_ray_is_told_the_run_and_nothing_of_the_request(client: TestClient, trai
 def test_what_edupulse_train_would_refuse_is_422(
     client: TestClient, training: LocalTraining, body: Any, location: str
 ) -> None:
-    answer = problem(client.post(START, json=body), 422)
+    answer = problem(client.post(START, json=body, headers=a_key()), 422)
     assert [error["location"] for error in answer["errors"]] == [location]
     assert not any(word in json.dumps(answer) for word in ("magic", "Jane", "elsewhere"))
     assert training.store.jobs == {}
@@ -112,7 +116,7 @@ def test_what_edupulse_train_would_refuse_is_422(
 
 def test_one_run_at_a_time_and_the_refusal_names_the_other(client: TestClient, training: LocalTraining) -> None:
     run = started(client)
-    answer = problem(client.post(START, json={}), 409)
+    answer = problem(client.post(START, json={}, headers=a_key()), 409)
     assert run["job_id"] in answer["detail"]
     assert len(training.server.submissions) == 1
     assert [outcome for _, _, outcome in training.store.audit] == ["queued", "refused"]
@@ -235,7 +239,7 @@ def test_a_start_clears_away_a_run_that_ended_without_a_word_also_one_nobody_loo
     run = started(client)
     asyncio.run(training.store.take_up(UUID(run["job_id"])))
     training.server.words.clear()  # the head was started again and has lost its jobs
-    problem(client.post(START, json={}), 409)
+    problem(client.post(START, json={}, headers=a_key()), 409)
     serving.district.clock.advance(QUIET + ALONE)
     assert started(client)["job_id"] != run["job_id"]
     assert status(client, run)["state"] == "failed"
@@ -262,7 +266,7 @@ def test_a_run_is_stopped_by_ray_and_is_stopped_when_ray_says_so(client: TestCli
 
 
 def test_only_a_run_of_this_district_is_resumed(client: TestClient, training: LocalTraining) -> None:
-    problem(client.post(START, json={"resume": "train-of-others", "workers": 2}), 404)
+    problem(client.post(START, json={"resume": "train-of-others", "workers": 2}, headers=a_key()), 404)
     assert training.store.jobs == {}
     first = started(client, workers=2)
     client.post(f"/api/v1/training/stop/{first['job_id']}")

@@ -29,6 +29,14 @@ def test_local_config_listens_on_the_loopback_address_only() -> None:
     assert DOCUMENT["http_options"]["port"] == 8000
 
 
+def test_on_one_node_a_training_run_waits_for_no_cpu() -> None:
+    document = load_config()
+    local = local_config(document, http_port=8123)
+    (there,), (here,) = document["applications"], local["applications"]
+    assert there["args"]["training_cpus"] > 0
+    assert here == {**there, "args": {**there["args"], "training_cpus": 0}}
+
+
 @pytest.mark.parametrize("text", [None, "applications: [", "applications: []", "just text"])
 def test_an_unusable_configuration_is_named(tmp_path: Path, text: str | None) -> None:
     path = tmp_path / "serve_config.yaml"

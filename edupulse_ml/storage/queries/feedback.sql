@@ -4,6 +4,10 @@
 -- One writer of a district at a time, until the transaction ends: a statement is judged by what is stored.
 SELECT pg_advisory_xact_lock(hashtextextended('edupulse.feedback.' || current_setting('edupulse.district'), 0));
 
+-- name: limit_wait
+-- A statement of this transaction that waits longer for a lock fails.
+SELECT set_config('lock_timeout', %(wait)s, true);
+
 -- name: find
 -- What the store knows about each given statement, in the order given.
 SELECT
