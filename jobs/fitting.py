@@ -29,13 +29,15 @@ class FittedModels:
 @dataclass(frozen=True)
 class RayWorkers:
     """How wide to train on Ray; (fewest, most) workers follow what the cluster has. `storage` must be reachable from
-    every worker; a run with the name of an earlier one goes on from its last checkpoint.
+    every worker; a run with the name of an earlier one goes on from its last checkpoint if it has the same data. Else it
+    begins anew, or is refused where it `resumes`: where somebody asked to go on.
     """
 
     num_workers: int | tuple[int, int]
     use_gpu: bool
     storage: Path
     run_name: str
+    resumes: bool = False
 
 
 def worker_bounds(text: str) -> int | tuple[int, int]:
@@ -60,6 +62,7 @@ def fit_all(
     Raises:
         NotEnoughDataError: too few students or events to train honestly.
         InvalidInputError: there is no such strategy.
+        ConflictError: the run to resume has other options or data.
     """
     training = options.champion.training
     step(f"training ({options.strategy})")
@@ -98,6 +101,7 @@ def _on_ray(
             cluster=ClusterOptions(
                 storage=workers.storage,
                 run_name=f"{workers.run_name}-{member}" if member else workers.run_name,
+                resumes=workers.resumes,
                 num_workers=workers.num_workers,
                 use_gpu=workers.use_gpu,
             ),

@@ -114,7 +114,8 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     ray_workers = None
     if (num_workers := worker_bounds(workers)) != 0:
         run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
-        ray_workers = RayWorkers(num_workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name)
+        storage = StackPaths.of(settings.home).home / "ray-train"
+        ray_workers = RayWorkers(num_workers, gpu, storage, run_name, resumes=resume is not None)
         console.print(f"Run {run_name}: if it is interrupted, `--resume {run_name}` goes on.", soft_wrap=True)
     elif resume is not None:
         raise InvalidInputError("`--resume` goes on with a run on Ray: pass `--workers`, too.")

@@ -1,5 +1,6 @@
 """Training on a Ray cluster: any number of workers, on CPUs or GPUs, a checkpoint each epoch, resumable."""
 
+import glob
 import json
 import tempfile
 from dataclasses import asdict, dataclass
@@ -15,6 +16,7 @@ from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import FitResult, TrainingRun, read_result
 
 _OPTIONS_FILE: Final = "options.json"
+_ARRAYS: Final = "-arrays"
 _MAY_CHANGE: Final = frozenset({"epochs", "patience"})
 """What a run that goes on may be told anew."""
 
@@ -30,13 +32,16 @@ class ClusterOptions:
     """Where and how wide to train.
 
     `storage` must be reachable from every worker: it takes the prepared arrays and a checkpoint per epoch. A run with
-    the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint. With two numbers in
-    `num_workers`, the fewest and the most, Ray starts with what the cluster has and goes on from the last checkpoint
-    with more or fewer when that changes. `max_failures` is the number of worker failures after which Ray gives up.
+    the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint if that one learned
+    from the same data; else it begins anew, or is refused where it `resumes`, because somebody counts on going on. With
+    two numbers in `num_workers`, the fewest and the most, Ray starts with what the cluster has and goes on from the last
+    checkpoint with more or fewer when that changes. `max_failures` is the number of worker failures after which Ray
+    gives up.
     """
 
     storage: Path
     run_name: str
+    resumes: bool = False
     num_workers: int | tuple[int, int] = 2
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
@@ -49,15 +54,20 @@ def fit_distributed(
     """Train on the Ray cluster this process is connected to; blocks until it has finished.
 
     Raises:
-        ConflictError: an earlier run of that name had other options than the number of epochs.
+        ConflictError: an earlier run of that name had other options than the number of epochs, or other data where
+            the cluster's options say that it `resumes`.
         DistributedTrainingError: the run failed more often than `max_failures`, or left no checkpoint.
     """
     import ray.train
     from ray.train.torch import TorchTrainer
 
     storage = cluster.storage.resolve()
-    arrays = storage / f"{cluster.run_name}-arrays"
-    _require_same_run(arrays / _OPTIONS_FILE, options, task=task, run_name=cluster.run_name)
+    # Weights that have learned from other people must never be found by this run: the test people may be among them.
+    run_name = f"{cluster.run_name}-{prepared.digest()}"
+    arrays = storage / f"{run_name}{_ARRAYS}"
+    if cluster.resumes:
+        _require_same_data(arrays, run_name=cluster.run_name)
+    _require_same_options(arrays / _OPTIONS_FILE, options, task=task, run_name=cluster.run_name)
     prepared.save(arrays)
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
     trainer = TorchTrainer(
@@ -67,7 +77,7 @@ def fit_distributed(
             num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
-            name=cluster.run_name,
+            name=run_name,
             storage_path=str(storage),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
@@ -76,7 +86,7 @@ def fit_distributed(
     try:
         result = trainer.fit()
     except Exception as error:
-        msg = f"Ray training run {cluster.run_name} failed: see its log under {storage / cluster.run_name}, mend the cause and run it again; it goes on from its last checkpoint."
+        msg = f"Ray training run {cluster.run_name} failed: see its log under {storage / run_name}, mend the cause and run it again; it goes on from its last checkpoint."
         raise DistributedTrainingError(msg) from error
     if result.checkpoint is None:
         msg = f"Ray training run {cluster.run_name} left no checkpoint: check that {storage} can be written from every worker."
@@ -85,7 +95,18 @@ def fit_distributed(
         return read_result(Path(directory))
 
 
-def _require_same_run(path: Path, options: TrainingOptions, *, task: Task, run_name: str) -> None:
+def _require_same_data(arrays: Path, *, run_name: str) -> None:
+    """Return unless a run of that name has begun here, and each time on other data than these `arrays` are to hold."""
+    digits = "[0-9a-f]" * 12
+    if not arrays.is_dir() and any(arrays.parent.glob(f"{glob.escape(run_name)}-{digits}{_ARRAYS}")):
+        msg = (
+            f"Run {run_name} was begun on other records or another split, and its weights may have learned from the test "
+            "people of this one: resume it with the records and the split that it was begun with, or begin a new run."
+        )
+        raise ConflictError(msg)
+
+
+def _require_same_options(path: Path, options: TrainingOptions, *, task: Task, run_name: str) -> None:
     """Return if nobody has begun a run here, or one with the same options; note them."""
     asked = {**options.as_parameters(), "task": task.name}
     earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
