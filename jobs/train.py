@@ -257,8 +257,7 @@ def _options(request: TrainingRequest) -> StrategyOptions:
 
 def _fit(experiment: Experiment, options: StrategyOptions, request: TrainingRequest, console: Console) -> FittedModels:
     with progress_bars(console) as bars:
-        networks = options.seeds if options.strategy == "ensemble" else 1
-        epochs = networks * options.champion.training.epochs
+        epochs = options.networks * options.champion.training.epochs or None
         doing = bars.add_task("preparing", total=epochs)
 
         def step(name: str) -> None:
