@@ -245,6 +245,17 @@ class TestTheCommandLine:
         assert edupulse("stop", job_id).exit_code == 0
         assert world.values("SELECT outcome FROM audit_log WHERE action = 'train_stop'") == ["stopping"]
 
+    def test_a_queued_run_that_only_ray_knows_of_is_left_queued_until_it_is_stopped(self, world, edupulse) -> None:
+        async def work(database: Database) -> str:
+            jobs = TrainingJobRepository(database, clock=FixedClock(datetime.now(UTC) - timedelta(hours=1)))
+            run = NewRun(UUID(int=8), "queued", "ada", "r", {}, submission_id="edupulse-train-8", request={})
+            assert await jobs.claim(run)
+            return str(run.job_id)
+
+        job_id = world.run(work)
+        assert f"{job_id}: queued" in edupulse("status", job_id).output
+        assert edupulse("stop", job_id).output == f"{job_id}: stopped\n"
+
     def test_a_run_that_nobody_hears_of_is_shown_as_failed_and_cannot_be_stopped(self, world, edupulse) -> None:
         job_id = str(self.begin(world, heartbeat_at=datetime.now(UTC) - timedelta(minutes=5)))
         shown = edupulse("status", job_id).output
