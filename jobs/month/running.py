@@ -91,7 +91,7 @@ async def run_month(
     failpoint: Failpoint = nowhere,
 ) -> MonthEnd:
     """Run the month that begins on `month`, or go on with its unfinished run. A finished one is left alone unless `again`;
-    one that was blocked by its data starts anew.
+    one that was blocked by its data starts anew, also where it was ended before its report.
 
     Raises:
         MonthUnderWayError: another process is running a month of this district.
@@ -111,12 +111,17 @@ async def run_month(
 
 
 async def _to_go_on_with(store: MonthlyRunStore, run: MonthlyRun, plan: MonthPlan, console: Console) -> Month | None:
-    """The unfinished run as far as it is done; None where another release has begun it."""
+    """The unfinished run as far as it is done; None where the month is to be run anew: another release has begun that
+    run, or its data, which may be mended by now, blocked it.
+    """
     began = f"the run of {run.name} that began on {run.started_at:%Y-%m-%d %H:%M} UTC"
     try:
         begun = await _read(store, run, plan)
     except UnreadableResultError:
         console.print(f"Leaving {began}: another release began it. The month is run anew.")
+        return None
+    if plan.is_blocked(begun):
+        console.print(f"Leaving {began}: its records were unfit. The month is run anew.")
         return None
     console.print(f"Going on with {began}.")
     return begun

@@ -129,6 +129,16 @@ def test_unfit_records_end_the_month_before_training_and_mended_ones_begin_it_an
     assert (mended.outcome, mended.month.run.number) == ("refused", 3)
 
 
+def test_a_blocked_month_that_was_ended_before_its_report_is_run_anew(world: World, ledger: Ledger) -> None:
+    for number in (1, 2):
+        with pytest.raises(KeyError):
+            run(world, ledger, blocked=True, failing="report", error=KeyError())
+        begun, steps = kept(world, MAY)
+        assert (begun.number, begun.finished_at, set(steps)) == (number, None, {"refresh", "check_data", "report"})
+    mended = run(world, ledger)
+    assert (mended.outcome, mended.month.run.number, mended.month.results) == ("refused", 3, RESULTS)
+
+
 @pytest.mark.parametrize(
     ("error", "told"),
     [
