@@ -38,7 +38,9 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
     month: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m"], help="The month, as 2026-11; default: the present one.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Run a month anew that is finished.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run a month anew that is finished, or was begun with other options.")
+    ] = False,
     strategy: Annotated[str, typer.Option(help="What to train, as for `edupulse train`.")] = DEFAULT_STRATEGY,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Networks of an ensemble.")] = DEFAULT_SEEDS,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
@@ -62,7 +64,8 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
     """Refresh features, check the records, train a candidate, judge it beside the champion, score, and report.
 
     A finished month is left alone. A run that was killed is continued by the same command, with the step that is not
-    done. Exit code 0 also if the candidate is refused; 66 if the records are unfit; 5 if another run is under way.
+    done. Exit code 0 also if the candidate is refused; 66 if the records are unfit; 5 if another run is under way, or the
+    unfinished one had other options.
     """
     settings, console = load_settings(), Console()
     if check:
@@ -92,6 +95,7 @@ async def run_district_month(
         InvalidInputError: the month has not begun.
         NotFoundError: the district does not exist yet.
         MonthUnderWayError: another process runs a month of this district.
+        ConflictError: the month's unfinished run was begun with other options.
         EduPulseError: a step failed; the same call goes on with it.
     """
     async with open_context(settings, clock=clock) as context:

@@ -13,6 +13,8 @@ from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers
 Rescore = Literal["always", "changed"]
 """Score the district each month, or only if the champion has changed."""
 
+MAY_DIFFER: Final = frozenset({"rescore", "ignored_data_blockers"})
+"""Parameters that may be others when an unfinished month is gone on with: what is done is true all the same."""
 COMMAND: Final = "edupulse monthly"
 """Who decides, in the audit trail."""
 

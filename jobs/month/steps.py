@@ -11,6 +11,7 @@ from jobs.monitor import WatchRequest, monitor_district
 from jobs.month.candidate import read_evaluation, train_candidate
 from jobs.month.gate import pass_gate
 from jobs.month.reporting import write_report
+from jobs.month.request import MAY_DIFFER
 from jobs.month.results import DataChecked, Evaluated, Gated, Monitored, Refreshed, Reported, Scored, Trained
 from jobs.month.running import Month, MonthPlan, Step
 from jobs.month.work import MonthWork
@@ -38,6 +39,7 @@ def plan_month(work: MonthWork) -> MonthPlan:
         is_blocked=is_blocked,
         outcome=outcome_of,
         parameters=work.request.parameters(),
+        may_differ=MAY_DIFFER,
     )
 
 
