@@ -53,7 +53,8 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
     ] = False,
     policy: Annotated[Path | None, typer.Option(help="Promotion policy; default: the one of this release.")] = None,
     rescore: Annotated[
-        Rescore, typer.Option(help="Score the district each month, or only if the champion has changed.")
+        Rescore,
+        typer.Option(help="Score the district each month, or only if the champion has changed since it was scored."),
     ] = "always",
     ignore_blocker: Annotated[
         list[str] | None, typer.Option(help="Go on although `edupulse check-data` finds this; may be repeated.")
