@@ -15,7 +15,7 @@ from edupulse_ml.monitoring.findings import DataBlockedError
 from edupulse_ml.storage.monthly_runs import MonthlyRunStore
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY
-from jobs.check_data import IgnoredBlockers
+from jobs.check_data import IgnoreBlockerOption, IgnoredBlockers, ReasonOption
 from jobs.month.report import headline
 from jobs.month.request import CandidateOptions, MonthRequest, Rescore, first_day
 from jobs.month.results import DataChecked, Reported
@@ -56,10 +56,8 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
         Rescore,
         typer.Option(help="Score the district each month, or only if the champion has changed since it was scored."),
     ] = "always",
-    ignore_blocker: Annotated[
-        list[str] | None, typer.Option(help="Go on although `edupulse check-data` finds this; may be repeated.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
+    ignore_blocker: IgnoreBlockerOption = None,
+    reason: ReasonOption = None,
     check: CheckOption = False,
 ) -> None:
     """Refresh features, check the records, train a candidate, judge it beside the champion, score, and report.

@@ -22,7 +22,13 @@ from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
-from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers, require_fit_data
+from jobs.check_data import (
+    NOTHING_IGNORED,
+    IgnoreBlockerOption,
+    IgnoredBlockers,
+    ReasonOption,
+    require_fit_data,
+)
 from jobs.experiment import Experiment, History, default_tasks, latest_test_year, set_up
 from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
@@ -99,10 +105,8 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         bool,
         typer.Option(help="Make the new model the champion if it meets the promotion policy, or if there is none yet."),
     ] = True,
-    ignore_blocker: Annotated[
-        list[str] | None, typer.Option(help="Train although `edupulse check-data` finds this; may be repeated.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
+    ignore_blocker: IgnoreBlockerOption = None,
+    reason: ReasonOption = None,
     check: CheckOption = False,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
