@@ -18,6 +18,7 @@ from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.promotion_policy import load_policy
 from edupulse_ml.evaluation.report import EvaluationReport
+from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
@@ -166,7 +167,8 @@ async def train_model(
             run_name=_run_name(request),
         ) as record:
             trained = await _train(context, replace(request, record=record), console)
-            await record.succeed(model_version=trained.version, summary=headline_metrics(trained.report))
+            jobs = TrainingJobRepository(context.database, clock=clock)
+            await record.succeed(jobs, model_version=trained.version, summary=headline_metrics(trained.report))
         if request.promote:
             await _promote(context, trained.version, console)
         return trained

@@ -3,15 +3,13 @@
 import asyncio
 from dataclasses import replace
 from typing import Annotated
-from uuid import UUID
 
 import typer
 from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
-from edupulse_ml.core.errors import EduPulseError, InvalidInputError
-from edupulse_ml.storage.training_jobs import TrainingJobRepository
+from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.search.searching import DEFAULT_TRIALS, SearchPlace
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY
@@ -22,6 +20,7 @@ from jobs.materialise import materialise_pending
 from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
 from jobs.reporting import headline_metrics, show_report
+from jobs.search_recording import recorded_search, with_jobs
 from jobs.stack.paths import StackPaths
 from jobs.tuning_request import TuningRequest
 from jobs.tuning_run import TunedVersion, TuningRun
@@ -109,23 +108,20 @@ def tune_model(
         DataBlockedError: something is wrong with the records that the request does not ignore.
         NotFoundError: there is no such search to resume.
         ConflictError: the search to resume was one of other data; or no trial has finished.
-        KeyboardInterrupt: the search was interrupted.
+        RunStoppedError: the search was asked to stop.
+        KeyboardInterrupt: it was interrupted.
     """
-    context, history, job_id = asyncio.run(_read(settings, request, clock=clock, console=console))
-    try:
-        tuned = TuningRun(context, request, place, concurrent, console).run(history)
-    except BaseException as error:
-        # Only our own sentences are free of student data; of anything else the kind of error is kept.
-        told = str(error) if isinstance(error, EduPulseError) else type(error).__name__
-        asyncio.run(_note_end(settings, clock, job_id, failure=told))
-        raise
-    asyncio.run(_note_end(settings, clock, job_id, tuned=tuned))
+    context, history = asyncio.run(_read(settings, request, clock=clock, console=console))
+    with recorded_search(context, parameters=request.parameters()) as record:
+        tuned = TuningRun(context, request, place, concurrent, record, console).run(history)
+        summary = headline_metrics(tuned.report)
+        with_jobs(context, lambda jobs: record.succeed(jobs, model_version=tuned.version, summary=summary))
     return tuned
 
 
 async def _read(
     settings: Settings, request: TuningRequest, *, clock: Clock, console: Console
-) -> tuple[JobContext, History, UUID]:
+) -> tuple[JobContext, History]:
     async with open_context(settings, clock=clock) as context:
         now = clock.now()
         await materialise_pending(context, as_of=now, console=console)
@@ -135,19 +131,7 @@ async def _read(
                 context, as_of=now, on_share=lambda share: bars.update(reading, completed=share)
             )
         await require_fit_data(context, as_of=now, ignored=request.ignored, console=console)
-        runs = TrainingJobRepository(context.database, clock=clock)
-        return context, history, await runs.start(kind="tune", parameters=request.parameters())
-
-
-async def _note_end(
-    settings: Settings, clock: Clock, job_id: UUID, *, tuned: TunedVersion | None = None, failure: str = ""
-) -> None:
-    async with open_context(settings, clock=clock) as context:
-        runs = TrainingJobRepository(context.database, clock=clock)
-        if tuned is None:
-            await runs.fail(job_id, error=failure)
-        else:
-            await runs.succeed(job_id, model_version=tuned.version, summary=headline_metrics(tuned.report))
+        return context, history
 
 
 def _weeks(text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from edupulse_ml.training.strategies import StrategyOptions
 from jobs.experiment import Experiment, History, default_tasks, latest_test_year, set_up
 from jobs.progress import progress_bars
 from jobs.promotion.reasons import reasons_on_test
+from jobs.recording import LiveRecord
 from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, record_run, run_tags
 from jobs.search_records import PARENT_RUN, SearchRecords, show_candidate, show_search
 from jobs.stored_model import store_model
@@ -41,6 +42,7 @@ class TuningRun:
     request: TuningRequest
     place: SearchPlace
     concurrent: int | None
+    record: LiveRecord
     console: Console
 
     def run(self, history: History) -> TunedVersion:
@@ -85,16 +87,18 @@ class TuningRun:
     def _search(self, search: Search, records: SearchRecords) -> None:
         records.catch_up()
         total = self.request.trials
+        self.record.step("searching")
         self.console.print(f"Search {self.place.folder.name}.", soft_wrap=True, highlight=False)
         with connected_to_ray(self.context.settings, needed=True), progress_bars(self.console) as bars:
             doing = bars.add_task("trials", total=total, completed=search.study.done)
 
             def ended(trial: TrialRecord) -> None:
                 records.trial(trial)
+                self.record.note(f"searching: {search.study.done} of {total} trials")
                 reached = "" if trial.value is None else f" at {trial.value:.4f}"
                 bars.update(doing, description=f"trial {trial.number} {trial.state}{reached}", advance=1)
 
-            complete = search.run(ended=ended)
+            complete = search.run(ended=ended, is_stopped=lambda: self.record.is_stopped)
         records.summary()
         if not complete:
             self.console.print(
@@ -103,6 +107,7 @@ class TuningRun:
                 soft_wrap=True,
                 highlight=False,
             )
+            self.record.heed()
             raise KeyboardInterrupt
         records.winner()
         show_search(search, self.console)
@@ -121,6 +126,7 @@ class TuningRun:
         all_tags = run_tags(settings, own) | dict(tags)
         winner = replace(winner, champion=replace(winner.champion, metadata=all_tags))
         refitted = self._refit(experiment, winner, base)
+        self.record.step("judging on the test year and on validation people")
         with progress_bars(self.console) as bars:
             bars.add_task("judging on the test year and on validation people", total=None)
             reports = judge_refitted(
@@ -131,6 +137,7 @@ class TuningRun:
             )
         trained = refitted.fitted.trained
         reports["test"] = replace(reports["test"], faithfulness=reasons_on_test(own, trained.model))
+        self.record.step("registering")
         with tempfile.TemporaryDirectory(prefix="edupulse-tune-") as scratch:
             version = record_run(
                 self.context.registry,
@@ -153,5 +160,10 @@ class TuningRun:
 
             def step(name: str) -> None:
                 bars.update(doing, description=name)
+                self.record.step(f"fitting the winner: {name}")
 
-            return refit(experiment, winner=winner, base=base, step=step, progress=lambda _: bars.advance(doing))
+            def progress(metrics: Mapping[str, float]) -> None:
+                bars.advance(doing)
+                self.record.progress(metrics)
+
+            return refit(experiment, winner=winner, base=base, step=step, progress=progress)
