@@ -39,6 +39,11 @@ class RunStoppedError(ConflictError):
 class RunRecord(Protocol):
     """Told what a run does. No word of it may hold student data."""
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the run is to end at its next step."""
+        ...
+
     def step(self, name: str, *, of_epochs: int | None = None) -> None:
         """A piece of work begins; `of_epochs` is the most epochs it has, None where it has none."""
         ...
@@ -49,6 +54,8 @@ class RunRecord(Protocol):
 
 
 class _Silent:
+    is_stopped = False
+
     def step(self, name: str, *, of_epochs: int | None = None) -> None:
         pass
 
@@ -105,7 +112,7 @@ class LiveRecord:
 
     @property
     def is_stopped(self) -> bool:
-        """Whether the run is to end at its next step."""
+        """See `RunRecord`."""
         return self._stop_because is not None
 
     def heed(self) -> None:

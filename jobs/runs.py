@@ -49,7 +49,7 @@ def status(job_id: _Id) -> None:
 @app.command()
 def stop(job_id: _Id) -> None:
     """Ask a run to end at its next step or epoch; its checkpoints stay. The API ends one on Ray at once. A search ends with
-    the results at hand and keeps its trials; training with `--workers` ends once the network at hand is trained.
+    the results at hand and keeps its trials.
     """
     asked = _with_jobs(lambda jobs: jobs.ask_to_stop(job_id, asked_by="edupulse jobs", request_id=str(uuid4())))
     job = _with_jobs(lambda jobs: _as_it_is(jobs, job_id))

@@ -274,7 +274,14 @@ def _fit(experiment: Experiment, options: StrategyOptions, request: TrainingRequ
             bars.advance(doing)
             request.record.progress(metrics)
 
-        return fit_all(experiment, options=options, workers=request.workers, step=step, progress=progress)
+        return fit_all(
+            experiment,
+            options=options,
+            workers=request.workers,
+            step=step,
+            progress=progress,
+            is_stopped=lambda: request.record.is_stopped,
+        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,9 @@
 import glob
 import json
 import tempfile
+import threading
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -17,6 +20,8 @@ from edupulse_ml.training.run import FitResult, TrainingRun, read_result
 
 _OPTIONS_FILE: Final = "options.json"
 _ARRAYS: Final = "-arrays"
+_STOP_FILE: Final = "stop"
+_LOOK_S: Final = 1.0
 _MAY_CHANGE: Final = frozenset({"epochs", "patience"})
 """What a run that goes on may be told anew."""
 
@@ -25,6 +30,12 @@ class DistributedTrainingError(EduPulseError):
     """The Ray run ended without a trained network."""
 
     title = "Distributed training failed"
+
+
+class TrainingStoppedError(ConflictError):
+    """The Ray run was asked to end before its network was trained."""
+
+    title = "Distributed training stopped"
 
 
 @dataclass(frozen=True)
@@ -49,11 +60,18 @@ class ClusterOptions:
 
 
 def fit_distributed(
-    prepared: PreparedTraining, options: TrainingOptions, *, task: Task, cluster: ClusterOptions
+    prepared: PreparedTraining,
+    options: TrainingOptions,
+    *,
+    task: Task,
+    cluster: ClusterOptions,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> FitResult:
-    """Train on the Ray cluster this process is connected to; blocks until it has finished.
+    """Train on the Ray cluster this process is connected to; blocks until it has finished. Once `is_stopped`, which is
+    asked every second in a thread, it ends with the epoch at hand.
 
     Raises:
+        TrainingStoppedError: it was stopped.
         ConflictError: an earlier run of that name had other options than the number of epochs, or other data where
             the cluster's options say that it `resumes`.
         DistributedTrainingError: the run failed more often than `max_failures`, or left no checkpoint.
@@ -69,6 +87,8 @@ def fit_distributed(
         _require_same_data(arrays, run_name=cluster.run_name)
     _require_same_options(arrays / _OPTIONS_FILE, options, task=task, run_name=cluster.run_name)
     prepared.save(arrays)
+    stop = arrays / _STOP_FILE
+    stop.unlink(missing_ok=True)
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
     trainer = TorchTrainer(
         _train_on_worker,
@@ -84,15 +104,41 @@ def fit_distributed(
         ),
     )
     try:
-        result = trainer.fit()
+        with _passed_on(is_stopped, stop):
+            result = trainer.fit()
     except Exception as error:
         msg = f"Ray training run {cluster.run_name} failed: see its log under {storage / run_name}, mend the cause and run it again; it goes on from its last checkpoint."
         raise DistributedTrainingError(msg) from error
+    if is_stopped():
+        msg = (
+            f"Ray training run {cluster.run_name} was stopped: it goes on from its last checkpoint when it is resumed."
+        )
+        raise TrainingStoppedError(msg)
     if result.checkpoint is None:
         msg = f"Ray training run {cluster.run_name} left no checkpoint: check that {storage} can be written from every worker."
         raise DistributedTrainingError(msg)
     with result.checkpoint.as_directory() as directory:
         return read_result(Path(directory))
+
+
+@contextmanager
+def _passed_on(is_stopped: Callable[[], bool], file: Path) -> Generator[None, None, None]:
+    """Write `file`, which every worker can see, once `is_stopped`: workers know nothing else of this process."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_S):
+            if is_stopped():
+                file.touch()
+                return
+
+    looker = threading.Thread(target=look, name="training-stop", daemon=True)
+    looker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looker.join()
 
 
 def _require_same_data(arrays: Path, *, run_name: str) -> None:
@@ -140,8 +186,9 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
             run.resume(Path(directory))
+    stop = Path(config["arrays"]) / _STOP_FILE
     # Rounding may differ between machines; only one worker may decide when to stop, or the others wait for ever.
-    while not broadcast_from_rank_zero(run.finished):
+    while not broadcast_from_rank_zero(run.finished or stop.exists()):
         metrics = run.next_epoch()
         with tempfile.TemporaryDirectory() as directory:
             saved = None

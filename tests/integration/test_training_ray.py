@@ -18,7 +18,7 @@ from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.models.gru import RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.training.data import prepare_training
-from edupulse_ml.training.distributed import ClusterOptions, fit_distributed
+from edupulse_ml.training.distributed import ClusterOptions, TrainingStoppedError, fit_distributed
 from edupulse_ml.training.local import fit_local
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import read_result
@@ -95,6 +95,22 @@ def test_a_run_on_other_data_never_goes_on_with_the_weights_of_the_first(cluster
     assert anew.history != first.history
     again = fit_distributed(prepared, short, task=risk_task(), cluster=replace(where, resumes=True))
     assert again.history == first.history
+
+
+def test_a_run_that_is_to_stop_ends_with_the_epoch_at_hand_and_can_be_resumed(cluster, prepared):
+    where = ClusterOptions(storage=cluster, run_name="stopped", num_workers=2, cpus_per_worker=0.5)
+    endless = replace(OPTIONS, epochs=100_000, patience=100_000)
+
+    def has_begun() -> bool:
+        return any(cluster.glob(f"stopped-{DIGEST}/checkpoint_*/run.pt"))
+
+    with pytest.raises(TrainingStoppedError, match="stopped: it goes on"):
+        fit_distributed(prepared, endless, task=risk_task(), cluster=where, is_stopped=has_begun)
+    done = len(committed_history(cluster, "stopped"))
+    assert done >= 1
+    resumed = replace(where, resumes=True)
+    more = fit_distributed(prepared, replace(endless, epochs=done + 2), task=risk_task(), cluster=resumed)
+    assert [epoch["epoch"] for epoch in more.history] == [*range(1, done + 3)]
 
 
 def test_one_worker_gives_the_figures_of_a_local_run(cluster, prepared):

@@ -14,6 +14,8 @@ TRAINING = TrainingOptions(epochs=7)
 
 
 class Told:
+    is_stopped = False
+
     def __init__(self) -> None:
         self.steps: list[tuple[str, int | None]] = []
 
