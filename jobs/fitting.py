@@ -29,8 +29,8 @@ class FittedModels:
 @dataclass(frozen=True)
 class RayWorkers:
     """How wide to train on Ray; (fewest, most) workers follow what the cluster has. `storage` must be reachable from
-    every worker; a run with the name of an earlier one goes on from its last checkpoint if it has the same data. Else it
-    begins anew, or is refused where it `resumes`: where somebody asked to go on.
+    every worker; a run with the name of an earlier one goes on from its last checkpoint if it has the same data and
+    options. Else it begins anew, or is refused where it `resumes`: where somebody asked to go on.
     """
 
     num_workers: int | tuple[int, int]

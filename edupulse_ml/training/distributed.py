@@ -1,10 +1,11 @@
 """Training on a Ray cluster: any number of workers, on CPUs or GPUs, a checkpoint each epoch, resumable."""
 
 import glob
+import hashlib
 import json
 import tempfile
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -44,8 +45,8 @@ class ClusterOptions:
 
     `storage` must be reachable from every worker: it takes the prepared arrays and a checkpoint per epoch. A run with
     the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint if that one learned
-    from the same data; else it begins anew, or is refused where it `resumes`, because somebody counts on going on. With
-    two numbers in `num_workers`, the fewest and the most, Ray starts with what the cluster has and goes on from the last
+    from the same data with the same options, epochs and patience excepted; else it begins anew, or is refused where it
+    `resumes`, because somebody counts on going on. With two numbers in `num_workers`, the fewest and the most, Ray starts with what the cluster has and goes on from the last
     checkpoint with more or fewer when that changes. `max_failures` is the number of worker failures after which Ray
     gives up.
     """
@@ -72,21 +73,22 @@ def fit_distributed(
 
     Raises:
         TrainingStoppedError: it was stopped.
-        ConflictError: an earlier run of that name had other options than the number of epochs, or other data where
-            the cluster's options say that it `resumes`.
+        ConflictError: it `resumes`, and the earlier runs of that name had other data, or other options than the number of
+            epochs.
         DistributedTrainingError: the run failed more often than `max_failures`, or left no checkpoint.
     """
     import ray.train
     from ray.train.torch import TorchTrainer
 
     storage = cluster.storage.resolve()
+    fixed = _fixed(options, task)
     # Weights that have learned from other people must never be found by this run: the test people may be among them.
-    run_name = f"{cluster.run_name}-{prepared.digest()}"
+    run_name = f"{cluster.run_name}-{_digest(prepared, fixed)}"
     arrays = storage / f"{run_name}{_ARRAYS}"
     if cluster.resumes:
-        _require_same_data(arrays, run_name=cluster.run_name)
-    _require_same_options(arrays / _OPTIONS_FILE, options, task=task, run_name=cluster.run_name)
+        _require_begun(arrays, fixed, run_name=cluster.run_name)
     prepared.save(arrays)
+    (arrays / _OPTIONS_FILE).write_text(json.dumps(fixed), encoding="utf-8")
     stop = arrays / _STOP_FILE
     stop.unlink(missing_ok=True)
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
@@ -141,27 +143,37 @@ def _passed_on(is_stopped: Callable[[], bool], file: Path) -> Generator[None, No
         looker.join()
 
 
-def _require_same_data(arrays: Path, *, run_name: str) -> None:
-    """Return unless a run of that name has begun here, and each time on other data than these `arrays` are to hold."""
-    digits = "[0-9a-f]" * 12
-    if not arrays.is_dir() and any(arrays.parent.glob(f"{glob.escape(run_name)}-{digits}{_ARRAYS}")):
+def _fixed(options: TrainingOptions, task: Task) -> dict[str, str | int | float | bool]:
+    """What a run that goes on must be told as before."""
+    told = {**options.as_parameters(), "task": task.name}
+    return {name: value for name, value in told.items() if name not in _MAY_CHANGE}
+
+
+def _digest(prepared: PreparedTraining, fixed: Mapping[str, object]) -> str:
+    return hashlib.sha256(f"{prepared.digest()} {json.dumps(fixed, sort_keys=True)}".encode()).hexdigest()[:12]
+
+
+def _require_begun(arrays: Path, fixed: Mapping[str, object], *, run_name: str) -> None:
+    """Return unless runs of that name have begun here, and none of them on the data and with the options of `arrays`.
+
+    Raises:
+        ConflictError: it says what is other.
+    """
+    others = arrays.parent.glob(f"{glob.escape(run_name)}-{'[0-9a-f]' * 12}{_ARRAYS}/{_OPTIONS_FILE}")
+    differing = [
+        sorted(name for name in fixed if fixed[name] != begun.get(name))
+        for begun in (json.loads(path.read_text(encoding="utf-8")) for path in others)
+    ]
+    if arrays.is_dir() or not differing:
+        return
+    if names := min(differing, key=len):
+        msg = f"Run {run_name} was begun with other values of {', '.join(names)}: give it the same ones, or begin a new run."
+    else:
         msg = (
             f"Run {run_name} was begun on other records or another split, and its weights may have learned from the test "
             "people of this one: resume it with the records and the split that it was begun with, or begin a new run."
         )
-        raise ConflictError(msg)
-
-
-def _require_same_options(path: Path, options: TrainingOptions, *, task: Task, run_name: str) -> None:
-    """Return if nobody has begun a run here, or one with the same options; note them."""
-    asked = {**options.as_parameters(), "task": task.name}
-    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
-    differing = sorted(name for name in asked if name not in _MAY_CHANGE and asked[name] != earlier.get(name))
-    if differing:
-        msg = f"Run {run_name} was begun with other values of {', '.join(differing)}: give it the same ones, or begin a new run."
-        raise ConflictError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked), encoding="utf-8")
+    raise ConflictError(msg)
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:

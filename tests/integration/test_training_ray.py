@@ -177,8 +177,9 @@ def test_a_worker_killed_in_mid_epoch_goes_on_from_the_checkpoint_to_the_same_fi
     # A run that had finished is not trained again, and its result is still there.
     again = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
     assert again.history == broken.history
-    with pytest.raises(ConflictError, match="learning_rate"):
-        fit_distributed(prepared, replace(LONGER, learning_rate=0.5), task=risk_task(), cluster=where)
+    resumed = replace(where, resumes=True)
+    with pytest.raises(ConflictError, match="other values of learning_rate: give"):
+        fit_distributed(prepared, replace(LONGER, learning_rate=0.5), task=risk_task(), cluster=resumed)
 
 
 DRIVER = """
