@@ -119,8 +119,8 @@ class TrainingRuns:
         return RunReport(job, seconds_left(job, earlier_s=earlier_s, now=self._clock.now()))
 
     async def stop(self, job_id: UUID, *, asker: Asker) -> RunReport:
-        """Stop a run: Ray ends its process; one that was started on a command line ends itself at its next step or epoch.
-        Checkpoints stay. Stopping a run that is being stopped asks Ray again.
+        """Stop a run: Ray ends its process; one that was started on a command line ends itself at its next step or epoch, a
+        search with the results at hand. Checkpoints and trials stay. Stopping a run that is being stopped asks Ray again.
 
         Raises:
             NotFoundError: the district has no such run.

@@ -43,6 +43,11 @@ class IgnoredBlockers:
 
 NOTHING_IGNORED: Final = IgnoredBlockers()
 
+IgnoreBlockerOption = Annotated[
+    list[str] | None, typer.Option(help="Go on although `edupulse check-data` finds this; may be repeated.")
+]
+ReasonOption = Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")]
+
 
 def check(
     *,
@@ -55,7 +60,8 @@ def check(
 ) -> None:
     """Check volumes, freshness, missing and impossible records, leaver codes and features of the whole district.
 
-    Nothing is changed. Ends with exit code 5 where a blocker was found, which also stops `edupulse train`.
+    Nothing is changed. Ends with exit code 5 where a blocker was found, which also stops `edupulse train`, `tune` and
+    `monthly`.
     """
     clock, console = SystemClock(), Console()
     moment = clock.now() if as_of is None else as_of.replace(tzinfo=UTC)

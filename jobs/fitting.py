@@ -29,13 +29,15 @@ class FittedModels:
 @dataclass(frozen=True)
 class RayWorkers:
     """How wide to train on Ray; (fewest, most) workers follow what the cluster has. `storage` must be reachable from
-    every worker; a run with the name of an earlier one goes on from its last checkpoint.
+    every worker; a run with the name of an earlier one goes on from its last checkpoint if it has the same data and
+    options. Else it begins anew, or is refused where it `resumes`: where somebody asked to go on.
     """
 
     num_workers: int | tuple[int, int]
     use_gpu: bool
     storage: Path
     run_name: str
+    resumes: bool = False
 
 
 def worker_bounds(text: str) -> int | tuple[int, int]:
@@ -53,13 +55,21 @@ def worker_bounds(text: str) -> int | tuple[int, int]:
 
 
 def fit_all(
-    experiment: Experiment, *, options: StrategyOptions, workers: RayWorkers | None, step: Step, progress: Progress
+    experiment: Experiment,
+    *,
+    options: StrategyOptions,
+    workers: RayWorkers | None,
+    step: Step,
+    progress: Progress,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> FittedModels:
-    """Fit the strategy (its networks with `workers` None in this process) and the rivals on the same student-weeks.
+    """Fit the strategy (its networks with `workers` None in this process) and the rivals on the same student-weeks. On Ray,
+    where `progress` is told once a network is trained, `is_stopped` is asked whether to end with the epoch at hand.
 
     Raises:
         NotEnoughDataError: too few students or events to train honestly.
         InvalidInputError: there is no such strategy.
+        ConflictError: the run to resume has other options or data, or the run was stopped.
     """
     training = options.champion.training
     step(f"training ({options.strategy})")
@@ -68,7 +78,7 @@ def fit_all(
         tasks=experiment.tasks,
         options=options,
         progress=progress,
-        fitter=fit_here if workers is None else _on_ray(workers, first_seed=training.seed),
+        fitter=fit_here if workers is None else _on_ray(workers, first_seed=training.seed, is_stopped=is_stopped),
     )
     step("training the rivals")
     rivals = fit_rivals(
@@ -84,7 +94,7 @@ def fit_all(
 
 
 def _on_ray(
-    workers: RayWorkers, *, first_seed: int
+    workers: RayWorkers, *, first_seed: int, is_stopped: Callable[[], bool]
 ) -> Callable[[PreparedTraining, TrainingOptions, Task, Progress], FitResult]:
     def fit(prepared: PreparedTraining, options: TrainingOptions, task: Task, progress: Progress) -> FitResult:
         from edupulse_ml.training.distributed import ClusterOptions, fit_distributed
@@ -98,9 +108,11 @@ def _on_ray(
             cluster=ClusterOptions(
                 storage=workers.storage,
                 run_name=f"{workers.run_name}-{member}" if member else workers.run_name,
+                resumes=workers.resumes,
                 num_workers=workers.num_workers,
                 use_gpu=workers.use_gpu,
             ),
+            is_stopped=is_stopped,
         )
         for metrics in result.history:
             progress(metrics)

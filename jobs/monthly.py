@@ -15,7 +15,7 @@ from edupulse_ml.monitoring.findings import DataBlockedError
 from edupulse_ml.storage.monthly_runs import MonthlyRunStore
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY
-from jobs.check_data import IgnoredBlockers
+from jobs.check_data import IgnoreBlockerOption, IgnoredBlockers, ReasonOption
 from jobs.month.report import headline
 from jobs.month.request import CandidateOptions, MonthRequest, Rescore, first_day
 from jobs.month.results import DataChecked, Reported
@@ -38,7 +38,9 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
     month: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m"], help="The month, as 2026-11; default: the present one.")
     ] = None,
-    again: Annotated[bool, typer.Option("--again", help="Run a month anew that is finished.")] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Run a month anew that is finished, or was begun with other options.")
+    ] = False,
     strategy: Annotated[str, typer.Option(help="What to train, as for `edupulse train`.")] = DEFAULT_STRATEGY,
     seeds: Annotated[int, typer.Option(min=1, max=20, help="Networks of an ensemble.")] = DEFAULT_SEEDS,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
@@ -51,18 +53,18 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
     ] = False,
     policy: Annotated[Path | None, typer.Option(help="Promotion policy; default: the one of this release.")] = None,
     rescore: Annotated[
-        Rescore, typer.Option(help="Score the district each month, or only if the champion has changed.")
+        Rescore,
+        typer.Option(help="Score the district each month, or only if the champion has changed since it was scored."),
     ] = "always",
-    ignore_blocker: Annotated[
-        list[str] | None, typer.Option(help="Go on although `edupulse check-data` finds this; may be repeated.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
+    ignore_blocker: IgnoreBlockerOption = None,
+    reason: ReasonOption = None,
     check: CheckOption = False,
 ) -> None:
     """Refresh features, check the records, train a candidate, judge it beside the champion, score, and report.
 
     A finished month is left alone. A run that was killed is continued by the same command, with the step that is not
-    done. Exit code 0 also if the candidate is refused; 66 if the records are unfit; 5 if another run is under way.
+    done. Exit code 0 also if the candidate is refused; 66 if the records are unfit; 5 if another run is under way, or the
+    unfinished one had other options.
     """
     settings, console = load_settings(), Console()
     if check:
@@ -92,6 +94,7 @@ async def run_district_month(
         InvalidInputError: the month has not begun.
         NotFoundError: the district does not exist yet.
         MonthUnderWayError: another process runs a month of this district.
+        ConflictError: the month's unfinished run was begun with other options.
         EduPulseError: a step failed; the same call goes on with it.
     """
     async with open_context(settings, clock=clock) as context:

@@ -1,6 +1,7 @@
 """Takes up a training run that the API queued: what it was asked for, done as `edupulse train` does it."""
 
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 from rich.console import Console
@@ -36,9 +37,13 @@ def ordered(order: TrainingOrder, settings: Settings, *, run_name: str | None) -
         ),
         test_year=order.test_year,
         by_person=order.by_person,
-        workers=RayWorkers(order.workers, order.gpu, storage, run_name) if order.workers and run_name else None,
+        workers=_workers(order, storage, run_name) if order.workers and run_name else None,
         replicates=order.replicates,
         promote=order.promote,
         strategy=order.strategy,
         seeds=order.seeds,
     )
+
+
+def _workers(order: TrainingOrder, storage: Path, run_name: str) -> RayWorkers:
+    return RayWorkers(order.workers, order.gpu, storage, run_name, resumes=order.resume is not None)

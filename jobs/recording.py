@@ -39,6 +39,11 @@ class RunStoppedError(ConflictError):
 class RunRecord(Protocol):
     """Told what a run does. No word of it may hold student data."""
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether the run is to end at its next step."""
+        ...
+
     def step(self, name: str, *, of_epochs: int | None = None) -> None:
         """A piece of work begins; `of_epochs` is the most epochs it has, None where it has none."""
         ...
@@ -49,6 +54,8 @@ class RunRecord(Protocol):
 
 
 class _Silent:
+    is_stopped = False
+
     def step(self, name: str, *, of_epochs: int | None = None) -> None:
         pass
 
@@ -64,12 +71,12 @@ class LiveRecord:
     """Tells the database, from a thread of its own, that the run lives and what it does; whoever works tells it here and
     never waits. A database that does not answer is told later.
 
-    `step` and `progress` raise `RunStoppedError` once the run was asked to stop: it ends there.
+    `step` and `progress` raise `RunStoppedError` once the run was asked to stop: it ends there. Methods that tell the
+    database take the `jobs` of the event loop that they run on.
     """
 
-    def __init__(self, job_id: UUID, *, jobs: TrainingJobRepository, clock: Clock) -> None:
+    def __init__(self, job_id: UUID, *, clock: Clock) -> None:
         self.job_id = job_id
-        self._jobs = jobs
         self._clock = clock
         self._lock = threading.Lock()
         self._telling = threading.Lock()
@@ -80,14 +87,18 @@ class LiveRecord:
 
     def step(self, name: str, *, of_epochs: int | None = None) -> None:
         """See `RunRecord`; raises `RunStoppedError`."""
-        self._heed()
+        self.heed()
+        self.note(name, of_epochs=of_epochs)
+
+    def note(self, name: str, *, of_epochs: int | None = None) -> None:
+        """The same for who must not be interrupted here, and looks at `is_stopped` elsewhere."""
         with self._lock:
             self._news = replace(self._news, step=name, epoch=None if of_epochs is None else 0, of_epochs=of_epochs)
             self._say(name)
 
     def progress(self, metrics: Mapping[str, float]) -> None:
         """See `RunRecord`; raises `RunStoppedError`."""
-        self._heed()
+        self.heed()
         finite = {name: float(value) for name, value in metrics.items() if math.isfinite(value)}
         with self._lock:
             if self._news.epoch is None or "epoch" not in metrics:
@@ -99,26 +110,41 @@ class LiveRecord:
                 f"{self._news.step}: epoch {done} of at most {self._news.of_epochs}" + (f"; {told}" if told else "")
             )
 
-    async def succeed(self, *, model_version: ModelVersion, summary: Mapping[str, object]) -> None:
-        """The run ended with a registered model."""
-        await self.flush(self._jobs)
-        await self._jobs.succeed(self.job_id, model_version=model_version, summary=summary)
+    @property
+    def is_stopped(self) -> bool:
+        """See `RunRecord`."""
+        return self._stop_because is not None
 
-    async def fail(self, error: BaseException) -> None:
+    def heed(self) -> None:
+        """Return unless the run is to end.
+
+        Raises:
+            RunStoppedError: it is.
+        """
+        if self._stop_because is not None:
+            raise RunStoppedError(self._stop_because)
+
+    async def succeed(
+        self, jobs: TrainingJobRepository, *, model_version: ModelVersion, summary: Mapping[str, object]
+    ) -> None:
+        """The run ended with a registered model."""
+        await self.flush(jobs)
+        await jobs.succeed(self.job_id, model_version=model_version, summary=summary)
+
+    async def fail(self, jobs: TrainingJobRepository, error: BaseException) -> None:
         """The run ended without a model. What the database cannot be told is logged: the error itself counts more."""
         # Only our own sentences are free of student data; of anything else the kind of error is kept.
         told = str(error) if isinstance(error, EduPulseError) else type(error).__name__
         if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
             told = self._stop_because = "Interrupted."  # ends the thread that trains, too
         try:
-            await self.flush(self._jobs)
-            await self._jobs.fail(self.job_id, error=told)
+            await self.flush(jobs)
+            await jobs.fail(self.job_id, error=told)
         except EduPulseError as unheard:
             _log.warning("run_end_not_kept", job_id=str(self.job_id), error=str(unheard))
 
     async def flush(self, jobs: TrainingJobRepository) -> None:
-        """Tell the database what is new, and that the run lives; learn whether it is to stop. `jobs` belongs to the
-        running event loop.
+        """Tell the database what is new, and that the run lives; learn whether it is to stop.
 
         Raises:
             DependencyDownError: it does not answer; all is kept for the next time.
@@ -155,10 +181,6 @@ class LiveRecord:
         elif state == "stopping":
             self._stop_because = "The run was asked to stop."
 
-    def _heed(self) -> None:
-        if self._stop_because is not None:
-            raise RunStoppedError(self._stop_because)
-
     def _say(self, text: str) -> None:
         self._lines.append(RunLine(self._clock.now(), text))
         self._is_new = True
@@ -188,12 +210,12 @@ async def recorded_run(
     jobs = TrainingJobRepository(context.database, clock=context.clock)
     if job_id is None:
         job_id = await _begin(jobs, context.clock, parameters, run_name)
-    record = LiveRecord(job_id, jobs=jobs, clock=context.clock)
-    with _heard_of(context, record):
+    record = LiveRecord(job_id, clock=context.clock)
+    with heard_of(context, record):
         try:
             yield record
         except BaseException as error:
-            await record.fail(error)
+            await record.fail(jobs, error)
             raise
 
 
@@ -219,7 +241,7 @@ async def not_asked(job: TrainingJob) -> RayWord:
 
 
 @contextmanager
-def _heard_of(context: JobContext, record: LiveRecord) -> Generator[None, None, None]:
+def heard_of(context: JobContext, record: LiveRecord) -> Generator[None, None, None]:
     """A thread with connections of its own, because whoever trains may keep an event loop busy for minutes."""
     ended = threading.Event()
     teller = threading.Thread(

@@ -1,4 +1,4 @@
-"""`edupulse jobs`: the training runs of the district, one of them, and how to stop it."""
+"""`edupulse jobs`: the training runs and searches of the district, one of them, and how to stop it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -18,7 +18,7 @@ from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from jobs.recording import not_asked
 from jobs.wiring import open_context
 
-app = typer.Typer(no_args_is_help=True, help="Training runs of the district.")
+app = typer.Typer(no_args_is_help=True, help="Training runs and searches of the district.")
 _Id = Annotated[UUID, typer.Argument(help="Id of the run, as `edupulse jobs list` shows it.")]
 _Result = TypeVar("_Result")
 
@@ -48,7 +48,9 @@ def status(job_id: _Id) -> None:
 
 @app.command()
 def stop(job_id: _Id) -> None:
-    """Ask a run to end at its next step or epoch; its checkpoints stay. The API ends one on Ray at once."""
+    """Ask a run to end at its next step or epoch; its checkpoints stay. The API ends one on Ray at once. A search ends with
+    the results at hand and keeps its trials.
+    """
     asked = _with_jobs(lambda jobs: jobs.ask_to_stop(job_id, asked_by="edupulse jobs", request_id=str(uuid4())))
     job = _with_jobs(lambda jobs: _as_it_is(jobs, job_id))
     if not asked and job.status != "stopping":

@@ -18,11 +18,18 @@ from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.evaluation.promotion_policy import load_policy
 from edupulse_ml.evaluation.report import EvaluationReport
+from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
-from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers, require_fit_data
+from jobs.check_data import (
+    NOTHING_IGNORED,
+    IgnoreBlockerOption,
+    IgnoredBlockers,
+    ReasonOption,
+    require_fit_data,
+)
 from jobs.experiment import Experiment, History, default_tasks, latest_test_year, set_up
 from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
@@ -99,10 +106,8 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         bool,
         typer.Option(help="Make the new model the champion if it meets the promotion policy, or if there is none yet."),
     ] = True,
-    ignore_blocker: Annotated[
-        list[str] | None, typer.Option(help="Train although `edupulse check-data` finds this; may be repeated.")
-    ] = None,
-    reason: Annotated[str | None, typer.Option(help="Why a blocker is ignored; kept with the model.")] = None,
+    ignore_blocker: IgnoreBlockerOption = None,
+    reason: ReasonOption = None,
     check: CheckOption = False,
 ) -> None:
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
@@ -114,7 +119,8 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     ray_workers = None
     if (num_workers := worker_bounds(workers)) != 0:
         run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
-        ray_workers = RayWorkers(num_workers, gpu, StackPaths.of(settings.home).home / "ray-train", run_name)
+        storage = StackPaths.of(settings.home).home / "ray-train"
+        ray_workers = RayWorkers(num_workers, gpu, storage, run_name, resumes=resume is not None)
         console.print(f"Run {run_name}: if it is interrupted, `--resume {run_name}` goes on.", soft_wrap=True)
     elif resume is not None:
         raise InvalidInputError("`--resume` goes on with a run on Ray: pass `--workers`, too.")
@@ -161,7 +167,8 @@ async def train_model(
             run_name=_run_name(request),
         ) as record:
             trained = await _train(context, replace(request, record=record), console)
-            await record.succeed(model_version=trained.version, summary=headline_metrics(trained.report))
+            jobs = TrainingJobRepository(context.database, clock=clock)
+            await record.succeed(jobs, model_version=trained.version, summary=headline_metrics(trained.report))
         if request.promote:
             await _promote(context, trained.version, console)
         return trained
@@ -256,8 +263,7 @@ def _options(request: TrainingRequest) -> StrategyOptions:
 
 def _fit(experiment: Experiment, options: StrategyOptions, request: TrainingRequest, console: Console) -> FittedModels:
     with progress_bars(console) as bars:
-        networks = options.seeds if options.strategy == "ensemble" else 1
-        epochs = networks * options.champion.training.epochs
+        epochs = options.networks * options.champion.training.epochs or None
         doing = bars.add_task("preparing", total=epochs)
 
         def step(name: str) -> None:
@@ -268,7 +274,14 @@ def _fit(experiment: Experiment, options: StrategyOptions, request: TrainingRequ
             bars.advance(doing)
             request.record.progress(metrics)
 
-        return fit_all(experiment, options=options, workers=request.workers, step=step, progress=progress)
+        return fit_all(
+            experiment,
+            options=options,
+            workers=request.workers,
+            step=step,
+            progress=progress,
+            is_stopped=lambda: request.record.is_stopped,
+        )
 
 
 if __name__ == "__main__":

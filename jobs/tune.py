@@ -1,49 +1,30 @@
 """`edupulse tune`: search for better settings on Ray, fit the best again, and register it as a candidate."""
 
 import asyncio
-import tempfile
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Annotated
-from uuid import UUID
 
 import typer
 from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
-from edupulse_ml.core.errors import EduPulseError, InvalidInputError
-from edupulse_ml.core.ids import ModelVersion
-from edupulse_ml.core.outcomes import risk_task
-from edupulse_ml.evaluation.report import EvaluationReport
-from edupulse_ml.storage.training_jobs import TrainingJobRepository
+from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
-from edupulse_ml.training.search.searching import DEFAULT_TRIALS, Search, SearchOptions, SearchPlace
-from edupulse_ml.training.search.study import TrialRecord
-from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
-from jobs.experiment import Experiment, History, default_tasks, latest_test_year, set_up
+from edupulse_ml.training.search.searching import DEFAULT_TRIALS, SearchPlace
+from edupulse_ml.training.strategies import DEFAULT_STRATEGY
+from jobs.check_data import IgnoreBlockerOption, IgnoredBlockers, ReasonOption, require_fit_data
+from jobs.experiment import History
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
 from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
-from jobs.promotion.reasons import reasons_on_test
-from jobs.reporting import SPLIT_SEED, STRATEGY, TEST_YEAR, headline_metrics, record_run, run_tags, show_report
-from jobs.search_records import PARENT_RUN, SearchRecords, show_candidate, show_search
+from jobs.reporting import headline_metrics, show_report
+from jobs.search_recording import recorded_search, with_jobs
 from jobs.stack.paths import StackPaths
-from jobs.stored_model import store_model
-from jobs.tracking import Tracking
-from jobs.tuning import Refitted, judge_refitted, refit, search_experiment
 from jobs.tuning_request import TuningRequest
-from jobs.wiring import JobContext, connected_to_ray, open_context
-
-
-@dataclass(frozen=True)
-class TunedVersion:
-    """The registered candidate, and its report on the test people."""
-
-    version: ModelVersion
-    report: EvaluationReport
+from jobs.tuning_run import TunedVersion, TuningRun
+from jobs.wiring import JobContext, open_context
 
 
 def tune(  # noqa: PLR0913 - one argument per option of the command
@@ -76,6 +57,8 @@ def tune(  # noqa: PLR0913 - one argument per option of the command
     resume: Annotated[
         str | None, typer.Option(help="Name of an interrupted search to go on with; it keeps its own options.")
     ] = None,
+    ignore_blocker: IgnoreBlockerOption = None,
+    reason: ReasonOption = None,
     check: CheckOption = False,
 ) -> None:
     """Search for better settings on Ray; fit the best again, judge it on a later year, and register it as a candidate."""
@@ -100,7 +83,8 @@ def tune(  # noqa: PLR0913 - one argument per option of the command
             allow_small,
             replicates,
         )
-    request = replace(request, trials=trials or request.trials)
+    ignored = IgnoredBlockers(tuple(ignore_blocker or ()), reason)
+    request = replace(request, trials=trials or request.trials, ignored=ignored if ignored.names else request.ignored)
     tuned = tune_model(settings, request, place=place, concurrent=concurrent, clock=clock, console=console)
     show_report(tuned.report, console)
 
@@ -121,25 +105,23 @@ def tune_model(
     Raises:
         InvalidInputError: the strategy has nothing to search, or there are fewer than three school years.
         NotEnoughDataError: too few students or events to train honestly.
+        DataBlockedError: something is wrong with the records that the request does not ignore.
         NotFoundError: there is no such search to resume.
         ConflictError: the search to resume was one of other data; or no trial has finished.
-        KeyboardInterrupt: the search was interrupted.
+        RunStoppedError: the search was asked to stop.
+        KeyboardInterrupt: it was interrupted.
     """
-    context, history, job_id = asyncio.run(_read(settings, request, clock=clock, console=console))
-    try:
-        tuned = _Tuning(context, request, place, concurrent, console).run(history)
-    except BaseException as error:
-        # Only our own sentences are free of student data; of anything else the kind of error is kept.
-        told = str(error) if isinstance(error, EduPulseError) else type(error).__name__
-        asyncio.run(_note_end(settings, clock, job_id, failure=told))
-        raise
-    asyncio.run(_note_end(settings, clock, job_id, tuned=tuned))
+    context, history = asyncio.run(_read(settings, request, clock=clock, console=console))
+    with recorded_search(context, parameters=request.parameters()) as record:
+        tuned = TuningRun(context, request, place, concurrent, record, console).run(history)
+        summary = headline_metrics(tuned.report)
+        with_jobs(context, lambda jobs: record.succeed(jobs, model_version=tuned.version, summary=summary))
     return tuned
 
 
 async def _read(
     settings: Settings, request: TuningRequest, *, clock: Clock, console: Console
-) -> tuple[JobContext, History, UUID]:
+) -> tuple[JobContext, History]:
     async with open_context(settings, clock=clock) as context:
         now = clock.now()
         await materialise_pending(context, as_of=now, console=console)
@@ -148,140 +130,8 @@ async def _read(
             history = await load_history(
                 context, as_of=now, on_share=lambda share: bars.update(reading, completed=share)
             )
-        runs = TrainingJobRepository(context.database, clock=clock)
-        return context, history, await runs.start(kind="tune", parameters=asdict(request))
-
-
-async def _note_end(
-    settings: Settings, clock: Clock, job_id: UUID, *, tuned: TunedVersion | None = None, failure: str = ""
-) -> None:
-    async with open_context(settings, clock=clock) as context:
-        runs = TrainingJobRepository(context.database, clock=clock)
-        if tuned is None:
-            await runs.fail(job_id, error=failure)
-        else:
-            await runs.succeed(job_id, model_version=tuned.version, summary=headline_metrics(tuned.report))
-
-
-@dataclass(frozen=True)
-class _Tuning:
-    """One call of the job; of `context` only what needs no open connection is used."""
-
-    context: JobContext
-    request: TuningRequest
-    place: SearchPlace
-    concurrent: int | None
-    console: Console
-
-    def run(self, history: History) -> TunedVersion:
-        request, settings = self.request, self.context.settings
-        test_year = None if request.by_person else request.test_year or latest_test_year(history)
-        experiment = set_up(
-            history,
-            test_year=test_year,
-            tasks=default_tasks(risk_task(settings.risk_horizon_days)),
-            window_weeks=settings.window_weeks,
-            seed=request.seed,
-        )
-        base = request.start(settings, now=self.context.clock.now())
-        request.save(self.place.folder)
-        search = search_experiment(
-            experiment,
-            base=base,
-            options=SearchOptions(request.trials, self.concurrent, request.windows),
-            place=self.place,
-        )
-        name = self.place.folder.name
-        tracking = Tracking(self.context)
-        with tracking.run(f"search {name}", resumed_id=search.study.noted(PARENT_RUN)) as parent:
-            if not self.place.resume:
-                parent.set_tags({**run_tags(settings, experiment), STRATEGY: request.strategy, "search": name})
-                parent.log_params(base.as_parameters())
-            records = SearchRecords(search, parent)
-            self._search(search, records)
-            winner = replace(search.winner, boosted=replace(search.winner.boosted, threads=base.boosted.threads))
-            tags = {
-                TEST_YEAR: str(test_year or ""),
-                SPLIT_SEED: str(request.seed),
-                STRATEGY: request.strategy,
-                "search": name,
-                "trial": str(search.study.best.number),
-            }
-            return self._register(experiment, winner, base, tags=tags, tracking=Tracking(self.context, parent.run_id))
-
-    def _search(self, search: Search, records: SearchRecords) -> None:
-        records.catch_up()
-        total = self.request.trials
-        self.console.print(f"Search {self.place.folder.name}.", soft_wrap=True, highlight=False)
-        with connected_to_ray(self.context.settings, needed=True), progress_bars(self.console) as bars:
-            doing = bars.add_task("trials", total=total, completed=search.study.done)
-
-            def ended(trial: TrialRecord) -> None:
-                records.trial(trial)
-                reached = "" if trial.value is None else f" at {trial.value:.4f}"
-                bars.update(doing, description=f"trial {trial.number} {trial.state}{reached}", advance=1)
-
-            complete = search.run(ended=ended)
-        records.summary()
-        if not complete:
-            self.console.print(
-                f"Interrupted: {search.study.done} of {total} trials are kept. Go on with "
-                f"`edupulse tune --resume {self.place.folder.name}`.",
-                soft_wrap=True,
-                highlight=False,
-            )
-            raise KeyboardInterrupt
-        records.winner()
-        show_search(search, self.console)
-
-    def _register(
-        self,
-        experiment: Experiment,
-        winner: StrategyOptions,
-        base: StrategyOptions,
-        *,
-        tags: Mapping[str, str],
-        tracking: Tracking,
-    ) -> TunedVersion:
-        settings, started = self.context.settings, self.context.clock.now()
-        own = replace(experiment, window_weeks=winner.champion.training.window_weeks)
-        all_tags = run_tags(settings, own) | dict(tags)
-        winner = replace(winner, champion=replace(winner.champion, metadata=all_tags))
-        refitted = self._refit(experiment, winner, base)
-        with progress_bars(self.console) as bars:
-            bars.add_task("judging on the test year and on validation people", total=None)
-            reports = judge_refitted(
-                refitted,
-                created_at=started.isoformat(timespec="seconds"),
-                replicates=self.request.replicates,
-                title=f"District {settings.district}",
-            )
-        trained = refitted.fitted.trained
-        reports["test"] = replace(reports["test"], faithfulness=reasons_on_test(own, trained.model))
-        with tempfile.TemporaryDirectory(prefix="edupulse-tune-") as scratch:
-            version = record_run(
-                self.context.registry,
-                tracking,
-                store_model(refitted.fitted, own, Path(scratch) / "artifact", seed=self.request.seed),
-                name=f"winner {started:%Y-%m-%d %H:%M}",
-                fitted=refitted.fitted,
-                options=winner,
-                tags=all_tags,
-                reports=reports,
-            )
-        show_candidate(
-            version, reports, weeks=own.window_weeks, served_weeks=settings.window_weeks, console=self.console
-        )
-        return TunedVersion(version, reports["test"])
-
-    def _refit(self, experiment: Experiment, winner: StrategyOptions, base: StrategyOptions) -> Refitted:
-        with progress_bars(self.console) as bars:
-            doing = bars.add_task("fitting the winner", total=None)
-
-            def step(name: str) -> None:
-                bars.update(doing, description=name)
-
-            return refit(experiment, winner=winner, base=base, step=step, progress=lambda _: bars.advance(doing))
+        await require_fit_data(context, as_of=now, ignored=request.ignored, console=console)
+        return context, history
 
 
 def _weeks(text: str) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """What `edupulse tune` is asked for, kept beside the search so that whoever resumes it need not say it again."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.pipeline import ChampionOptions
 from edupulse_ml.training.search.searching import DEFAULT_TRIALS
 from edupulse_ml.training.strategies import DEFAULT_STRATEGY, StrategyOptions
+from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers
 
 _REQUEST_FILE: Final = "request.json"
 
@@ -20,7 +22,7 @@ _REQUEST_FILE: Final = "request.json"
 @dataclass(frozen=True)
 class TuningRequest:
     """What is searched and how the winner is fitted. `windows` are lengths beside the district's own; `seeds` are the
-    winner's; `test_year` and `by_person` are those of `jobs.train`.
+    winner's; `test_year`, `by_person` and `ignored` are those of `jobs.train`.
     """
 
     strategy: str = DEFAULT_STRATEGY
@@ -33,6 +35,13 @@ class TuningRequest:
     by_person: bool = False
     allow_small: bool = False
     replicates: int = 1000
+    ignored: IgnoredBlockers = NOTHING_IGNORED
+
+    def parameters(self) -> Mapping[str, object]:
+        """What is kept with the run."""
+        asked = asdict(self)
+        del asked["ignored"]
+        return {**asked, **self.ignored.as_tags()}
 
     def start(self, settings: Settings, *, now: datetime) -> StrategyOptions:
         """The options that `edupulse train` would use, from which the search starts."""
@@ -62,4 +71,6 @@ class TuningRequest:
         if not path.is_file():
             raise NotFoundError(f"There is no search in {folder}: check its name, or start it without `--resume`.")
         stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        ignored = stored.get("ignored", {"names": (), "reason": None})
+        stored["ignored"] = IgnoredBlockers(tuple(ignored["names"]), ignored["reason"])
         return cls(**{**stored, "windows": tuple(stored["windows"])})

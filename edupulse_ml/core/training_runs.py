@@ -82,9 +82,12 @@ def ending_of(job: TrainingJob, *, ray: RayWord, now: datetime) -> Ending | None
     """How `job` has ended without a word of its own; None while it may still be alive, or has ended.
 
     What Ray says of the end of a job counts at once. Where Ray has the job, it lives, however long its heartbeat is
-    away. Else the heartbeat decides: after `QUIET` where Ray does not know the job, `LONG_QUIET` where it is silent.
+    away. Else the heartbeat decides: after `QUIET` where Ray does not know the job, `LONG_QUIET` where it is silent. A
+    queued run has no heartbeat yet, so that only Ray's word ends it.
     """
     if not job.under_way or job.heartbeat_at is None or ray in _RAY_HAS_IT:
+        return None
+    if job.status == "queued" and ray == "silent":
         return None
     patience = LONG_QUIET if ray == "silent" else QUIET
     if ray not in _RAY_ENDED and now - job.heartbeat_at <= patience:

@@ -166,6 +166,15 @@ class ScoringRunStore:
             ((number,),) = await cursor.fetchall()
         return number
 
+    async def version_scored(self, *, before: datetime) -> ModelVersion | None:
+        """The version that the district was last scored with as of the moment, of the scorings that finished before then;
+        None where there is none.
+        """
+        async with self._database.connection() as connection:
+            cursor = await connection.execute(self._queries["version_scored"], {"before": before})
+            row = await cursor.fetchone()
+        return None if row is None else ModelVersion(row[0])
+
     async def missing(self, run: ScoringRun) -> list[Chunk]:
         """The run's chunks that are not stored yet."""
         async with self._database.connection() as connection:

@@ -58,16 +58,15 @@ class TrainingJobRepository:
         self._clock = clock
         self._queries = load_queries("training_jobs")
 
-    async def start(self, *, kind: str, parameters: Mapping[str, object]) -> UUID:
-        """Note that a run begins now, which others of the district do not wait for; `parameters` must be JSON and hold no
-        student data.
+    async def start_search(self, *, parameters: Mapping[str, object]) -> UUID:
+        """Note that a search begins now, which other runs of the district do not wait for; `parameters` must be JSON and
+        hold no student data.
         """
         job_id = uuid4()
         await self._execute(
-            "start",
+            "start_search",
             job_id=job_id,
-            kind=kind,
-            started_at=self._clock.now(),
+            at=self._clock.now(),
             parameters=Jsonb(dict(parameters)),
         )
         return job_id

@@ -3,6 +3,7 @@
 Legend: N students, S steps, R validation rows, T window, F features, M modalities, A aux, C context, K intervals.
 """
 
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Self
@@ -20,6 +21,9 @@ from edupulse_ml.training.options import TrainingOptions
 
 MINIMUM_STUDENTS: Final = 1000
 MINIMUM_WEEKS: Final = 20
+
+_PER_STEP: Final = ("z", "mask", "aux", "context", "target", "weight")
+_STUDENTS_PER_PIECE: Final = 1000
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,24 @@ class PreparedTraining:
             self.validation_context[rows],
             self.validation_length[rows],
         )
+
+    def digest(self) -> str:
+        """12 hexadecimal digits that tell these data from others: records, labels, split and preparation. Steps that are
+        not learned from do not count, so that a further week of the students of today changes nothing.
+        """
+        found = hashlib.sha256(repr(self.z.shape[2:]).encode())
+        for item in fields(self):
+            if item.name not in _PER_STEP:
+                values = np.ascontiguousarray(getattr(self, item.name))
+                found.update(f"{item.name} {values.dtype} {values.shape}".encode())
+                found.update(values.tobytes())
+        # In pieces, because the steps may take gigabytes.
+        for at in range(0, len(self.n_steps), _STUDENTS_PER_PIECE):
+            piece = slice(at, at + _STUDENTS_PER_PIECE)
+            learned = np.arange(self.z.shape[1])[None, :] < self.n_steps[piece, None]
+            for name in _PER_STEP:
+                found.update(getattr(self, name)[piece][learned].tobytes())
+        return found.hexdigest()[:12]
 
     def save(self, directory: Path) -> None:
         """Write one `.npy` per array into `directory`."""

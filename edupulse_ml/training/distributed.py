@@ -1,7 +1,12 @@
 """Training on a Ray cluster: any number of workers, on CPUs or GPUs, a checkpoint each epoch, resumable."""
 
+import glob
+import hashlib
 import json
 import tempfile
+import threading
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +20,9 @@ from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import FitResult, TrainingRun, read_result
 
 _OPTIONS_FILE: Final = "options.json"
+_ARRAYS: Final = "-arrays"
+_STOP_FILE: Final = "stop"
+_LOOK_S: Final = 1.0
 _MAY_CHANGE: Final = frozenset({"epochs", "patience"})
 """What a run that goes on may be told anew."""
 
@@ -25,18 +33,27 @@ class DistributedTrainingError(EduPulseError):
     title = "Distributed training failed"
 
 
+class TrainingStoppedError(ConflictError):
+    """The Ray run was asked to end before its network was trained."""
+
+    title = "Distributed training stopped"
+
+
 @dataclass(frozen=True)
 class ClusterOptions:
     """Where and how wide to train.
 
     `storage` must be reachable from every worker: it takes the prepared arrays and a checkpoint per epoch. A run with
-    the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint. With two numbers in
-    `num_workers`, the fewest and the most, Ray starts with what the cluster has and goes on from the last checkpoint
-    with more or fewer when that changes. `max_failures` is the number of worker failures after which Ray gives up.
+    the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint if that one learned
+    from the same data with the same options, epochs and patience excepted; else it begins anew, or is refused where it
+    `resumes`, because somebody counts on going on. With two numbers in `num_workers`, the fewest and the most, Ray starts with what the cluster has and goes on from the last
+    checkpoint with more or fewer when that changes. `max_failures` is the number of worker failures after which Ray
+    gives up.
     """
 
     storage: Path
     run_name: str
+    resumes: bool = False
     num_workers: int | tuple[int, int] = 2
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
@@ -44,21 +61,36 @@ class ClusterOptions:
 
 
 def fit_distributed(
-    prepared: PreparedTraining, options: TrainingOptions, *, task: Task, cluster: ClusterOptions
+    prepared: PreparedTraining,
+    options: TrainingOptions,
+    *,
+    task: Task,
+    cluster: ClusterOptions,
+    is_stopped: Callable[[], bool] = lambda: False,
 ) -> FitResult:
-    """Train on the Ray cluster this process is connected to; blocks until it has finished.
+    """Train on the Ray cluster this process is connected to; blocks until it has finished. Once `is_stopped`, which is
+    asked every second in a thread, it ends with the epoch at hand.
 
     Raises:
-        ConflictError: an earlier run of that name had other options than the number of epochs.
+        TrainingStoppedError: it was stopped.
+        ConflictError: it `resumes`, and the earlier runs of that name had other data, or other options than the number of
+            epochs.
         DistributedTrainingError: the run failed more often than `max_failures`, or left no checkpoint.
     """
     import ray.train
     from ray.train.torch import TorchTrainer
 
     storage = cluster.storage.resolve()
-    arrays = storage / f"{cluster.run_name}-arrays"
-    _require_same_run(arrays / _OPTIONS_FILE, options, task=task, run_name=cluster.run_name)
+    fixed = _fixed(options, task)
+    # Weights that have learned from other people must never be found by this run: the test people may be among them.
+    run_name = f"{cluster.run_name}-{_digest(prepared, fixed)}"
+    arrays = storage / f"{run_name}{_ARRAYS}"
+    if cluster.resumes:
+        _require_begun(arrays, fixed, run_name=cluster.run_name)
     prepared.save(arrays)
+    (arrays / _OPTIONS_FILE).write_text(json.dumps(fixed), encoding="utf-8")
+    stop = arrays / _STOP_FILE
+    stop.unlink(missing_ok=True)
     resources = {"CPU": cluster.cpus_per_worker} | ({"GPU": 1.0} if cluster.use_gpu else {})
     trainer = TorchTrainer(
         _train_on_worker,
@@ -67,17 +99,23 @@ def fit_distributed(
             num_workers=cluster.num_workers, use_gpu=cluster.use_gpu, resources_per_worker=resources
         ),
         run_config=ray.train.RunConfig(
-            name=cluster.run_name,
+            name=run_name,
             storage_path=str(storage),
             failure_config=ray.train.FailureConfig(max_failures=cluster.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=2),
         ),
     )
     try:
-        result = trainer.fit()
+        with _passed_on(is_stopped, stop):
+            result = trainer.fit()
     except Exception as error:
-        msg = f"Ray training run {cluster.run_name} failed: see its log under {storage / cluster.run_name}, mend the cause and run it again; it goes on from its last checkpoint."
+        msg = f"Ray training run {cluster.run_name} failed: see its log under {storage / run_name}, mend the cause and run it again; it goes on from its last checkpoint."
         raise DistributedTrainingError(msg) from error
+    if is_stopped():
+        msg = (
+            f"Ray training run {cluster.run_name} was stopped: it goes on from its last checkpoint when it is resumed."
+        )
+        raise TrainingStoppedError(msg)
     if result.checkpoint is None:
         msg = f"Ray training run {cluster.run_name} left no checkpoint: check that {storage} can be written from every worker."
         raise DistributedTrainingError(msg)
@@ -85,16 +123,57 @@ def fit_distributed(
         return read_result(Path(directory))
 
 
-def _require_same_run(path: Path, options: TrainingOptions, *, task: Task, run_name: str) -> None:
-    """Return if nobody has begun a run here, or one with the same options; note them."""
-    asked = {**options.as_parameters(), "task": task.name}
-    earlier: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else asked
-    differing = sorted(name for name in asked if name not in _MAY_CHANGE and asked[name] != earlier.get(name))
-    if differing:
-        msg = f"Run {run_name} was begun with other values of {', '.join(differing)}: give it the same ones, or begin a new run."
-        raise ConflictError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(asked), encoding="utf-8")
+@contextmanager
+def _passed_on(is_stopped: Callable[[], bool], file: Path) -> Generator[None, None, None]:
+    """Write `file`, which every worker can see, once `is_stopped`: workers know nothing else of this process."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.wait(_LOOK_S):
+            if is_stopped():
+                file.touch()
+                return
+
+    looker = threading.Thread(target=look, name="training-stop", daemon=True)
+    looker.start()
+    try:
+        yield
+    finally:
+        over.set()
+        looker.join()
+
+
+def _fixed(options: TrainingOptions, task: Task) -> dict[str, str | int | float | bool]:
+    """What a run that goes on must be told as before."""
+    told = {**options.as_parameters(), "task": task.name}
+    return {name: value for name, value in told.items() if name not in _MAY_CHANGE}
+
+
+def _digest(prepared: PreparedTraining, fixed: Mapping[str, object]) -> str:
+    return hashlib.sha256(f"{prepared.digest()} {json.dumps(fixed, sort_keys=True)}".encode()).hexdigest()[:12]
+
+
+def _require_begun(arrays: Path, fixed: Mapping[str, object], *, run_name: str) -> None:
+    """Return unless runs of that name have begun here, and none of them on the data and with the options of `arrays`.
+
+    Raises:
+        ConflictError: it says what is other.
+    """
+    others = arrays.parent.glob(f"{glob.escape(run_name)}-{'[0-9a-f]' * 12}{_ARRAYS}/{_OPTIONS_FILE}")
+    differing = [
+        sorted(name for name in fixed if fixed[name] != begun.get(name))
+        for begun in (json.loads(path.read_text(encoding="utf-8")) for path in others)
+    ]
+    if arrays.is_dir() or not differing:
+        return
+    if names := min(differing, key=len):
+        msg = f"Run {run_name} was begun with other values of {', '.join(names)}: give it the same ones, or begin a new run."
+    else:
+        msg = (
+            f"Run {run_name} was begun on other records or another split, and its weights may have learned from the test "
+            "people of this one: resume it with the records and the split that it was begun with, or begin a new run."
+        )
+    raise ConflictError(msg)
 
 
 def _train_on_worker(config: dict[str, Any]) -> None:
@@ -119,8 +198,9 @@ def _train_on_worker(config: dict[str, Any]) -> None:
     if checkpoint is not None:
         with checkpoint.as_directory() as directory:
             run.resume(Path(directory))
+    stop = Path(config["arrays"]) / _STOP_FILE
     # Rounding may differ between machines; only one worker may decide when to stop, or the others wait for ever.
-    while not broadcast_from_rank_zero(run.finished):
+    while not broadcast_from_rank_zero(run.finished or stop.exists()):
         metrics = run.next_epoch()
         with tempfile.TemporaryDirectory() as directory:
             saved = None

@@ -41,6 +41,11 @@ class StrategyOptions:
     champion: ChampionOptions = field(default_factory=ChampionOptions)
     boosted: BoostedOptions = SERVED_TREES
 
+    @property
+    def networks(self) -> int:
+        """Networks that are trained, which alone have epochs."""
+        return {"gru": 1, "ensemble": self.seeds}.get(self.strategy, 0)
+
     def as_parameters(self) -> dict[str, str | int | float | bool]:
         """Flat names and values, for a run's record."""
         boosted = {f"boosted.{name}": value for name, value in asdict(self.boosted).items()}

@@ -115,6 +115,7 @@ def _training_request(work: MonthWork, month: Month) -> "TrainingRequest":
 def _workers(options: CandidateOptions, work: MonthWork, month: Month) -> "RayWorkers":
     from jobs.fitting import RayWorkers
 
-    # The same name in every try, so that a killed training goes on from its last checkpoint.
+    # The same name in every try, so that a killed training goes on from its last checkpoint; on other records, or by
+    # another release's options, it begins anew.
     name = f"month-{work.context.district_id}-{month.run.name}-{month.run.run_id.hex[:8]}"
     return RayWorkers(options.workers, options.gpu, work.context.paths.home / "ray-train", name)

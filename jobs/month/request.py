@@ -11,8 +11,10 @@ from edupulse_ml.core.errors import InvalidInputError
 from jobs.check_data import NOTHING_IGNORED, IgnoredBlockers
 
 Rescore = Literal["always", "changed"]
-"""Score the district each month, or only if the champion has changed."""
+"""Score the district each month, or only if the champion has changed since it was last scored."""
 
+MAY_DIFFER: Final = frozenset({"rescore", "ignored_data_blockers"})
+"""Parameters that may be others when an unfinished month is gone on with: what is done is true all the same."""
 COMMAND: Final = "edupulse monthly"
 """Who decides, in the audit trail."""
 

@@ -122,7 +122,7 @@ class Gated:
 @dataclass(frozen=True)
 class Scored:
     """The district's new scores: by which version, how many students, and how many had too little data. `version` None:
-    the champion stayed, and new scores were asked for only if it changed.
+    the champion is the one that the district was scored with last, and new scores were asked for only if it changed.
     """
 
     version: str | None
@@ -132,7 +132,7 @@ class Scored:
     @property
     def sentence(self) -> str:
         if self.version is None:
-            return "Left out: the champion has not changed."
+            return "Left out: the champion has not changed since the last scores."
         return (
             f"{count_told(self.scored)} students scored with version {self.version}, {count_told(self.insufficient)} "
             "without enough data."

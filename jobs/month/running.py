@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 from rich.console import Console
 
-from edupulse_ml.core.errors import EduPulseError
+from edupulse_ml.core.errors import ConflictError, EduPulseError
 from edupulse_ml.storage.monthly_runs import MonthlyRun, MonthlyRunStore, MonthlyRunWriter, MonthOutcome
 from jobs.month.results import StepResult, UnreadableResultError, from_stored, to_stored
 
@@ -59,13 +59,15 @@ class Step:
 @dataclass(frozen=True)
 class MonthPlan:
     """What a month consists of. `is_blocked` says whether the steps done so far forbid the others; `outcome` what came of
-    it once all are done.
+    it once all are done. `parameters`, in JSON, are what was asked for; those named in `may_differ` may be others when an
+    unfinished run is gone on with.
     """
 
     steps: Sequence[Step]
     is_blocked: Callable[[Month], bool]
     outcome: Callable[[Month], MonthOutcome]
     parameters: Mapping[str, object] = field(default_factory=dict)
+    may_differ: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -91,9 +93,11 @@ async def run_month(
     failpoint: Failpoint = nowhere,
 ) -> MonthEnd:
     """Run the month that begins on `month`, or go on with its unfinished run. A finished one is left alone unless `again`;
-    one that was blocked by its data starts anew.
+    one that was blocked by its data starts anew, also where it was ended before its report. With `again`, so does an
+    unfinished one that was begun with other options.
 
     Raises:
+        ConflictError: the unfinished run was begun with other options, and it is not to be run `again`.
         MonthUnderWayError: another process is running a month of this district.
         EduPulseError: a step failed; the same call goes on with it.
     """
@@ -101,7 +105,11 @@ async def run_month(
         run = await store.latest(month)
         if run is not None and run.outcome is not None and run.outcome != "blocked" and not again:
             return MonthEnd(await _read(store, run, plan), run.outcome, was_finished=True)
-        begun = None if run is None or run.outcome is not None else await _to_go_on_with(store, run, plan, console)
+        begun = (
+            None
+            if run is None or run.outcome is not None
+            else await _to_go_on_with(store, run, plan, console, again=again)
+        )
         if begun is None:
             begun = Month(await writer.begin(month, parameters=plan.parameters))
         done = await _go_through(plan, begun, writer, console=console, failpoint=failpoint)
@@ -110,16 +118,47 @@ async def run_month(
         return MonthEnd(done, outcome, was_finished=False)
 
 
-async def _to_go_on_with(store: MonthlyRunStore, run: MonthlyRun, plan: MonthPlan, console: Console) -> Month | None:
-    """The unfinished run as far as it is done; None where another release has begun it."""
+async def _to_go_on_with(
+    store: MonthlyRunStore, run: MonthlyRun, plan: MonthPlan, console: Console, *, again: bool
+) -> Month | None:
+    """The unfinished run as far as it is done; None where the month is to be run anew: another release has begun that
+    run, its data, which may be mended by now, blocked it, or it had other options and is to be run `again`.
+
+    Raises:
+        ConflictError: it had other options.
+    """
     began = f"the run of {run.name} that began on {run.started_at:%Y-%m-%d %H:%M} UTC"
     try:
         begun = await _read(store, run, plan)
     except UnreadableResultError:
         console.print(f"Leaving {began}: another release began it. The month is run anew.")
         return None
+    if plan.is_blocked(begun):
+        console.print(f"Leaving {began}: its records were unfit. The month is run anew.")
+        return None
+    differing = _differing(run, plan)
+    if differing and again:
+        console.print(f"Leaving {began}: it had other values of {', '.join(differing)}. The month is run anew.")
+        return None
+    if differing:
+        raise ConflictError(
+            f"{began[0].upper()}{began[1:]} is not finished, and was begun with {_told(run.parameters, differing)}; this "
+            f"call has {_told(plan.parameters, differing)}. Give it the same options, or --again to run the month anew."
+        )
     console.print(f"Going on with {began}.")
     return begun
+
+
+def _differing(run: MonthlyRun, plan: MonthPlan) -> list[str]:
+    """Names of the options of the run that the plan has other values of. One that only one of them knows is another
+    release's, and does not count.
+    """
+    known = run.parameters.keys() & plan.parameters.keys() - plan.may_differ
+    return sorted(name for name in known if run.parameters[name] != plan.parameters[name])
+
+
+def _told(parameters: Mapping[str, object], names: Sequence[str]) -> str:
+    return ", ".join(f"{name}={parameters[name]}" for name in names)
 
 
 async def read_results(store: MonthlyRunStore, run: MonthlyRun, kinds: Mapping[str, type]) -> Month:

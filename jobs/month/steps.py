@@ -1,16 +1,19 @@
 """The steps of a month in their order."""
 
+import asyncio
 from functools import partial
 
 from edupulse_ml.core.weeks import day_from_number
 from edupulse_ml.monitoring.data_policy import load_data_policy
 from edupulse_ml.storage.monthly_runs import MonthOutcome
+from edupulse_ml.storage.scoring_runs import ScoringRunStore
 from jobs.check_data import check_data, show_findings
 from jobs.materialise import materialise_pending
 from jobs.monitor import WatchRequest, monitor_district
 from jobs.month.candidate import read_evaluation, train_candidate
 from jobs.month.gate import pass_gate
 from jobs.month.reporting import write_report
+from jobs.month.request import MAY_DIFFER
 from jobs.month.results import DataChecked, Evaluated, Gated, Monitored, Refreshed, Reported, Scored, Trained
 from jobs.month.running import Month, MonthPlan, Step
 from jobs.month.work import MonthWork
@@ -38,6 +41,7 @@ def plan_month(work: MonthWork) -> MonthPlan:
         is_blocked=is_blocked,
         outcome=outcome_of,
         parameters=work.request.parameters(),
+        may_differ=MAY_DIFFER,
     )
 
 
@@ -69,11 +73,20 @@ async def _check_data(work: MonthWork, _: Month) -> DataChecked:
 
 
 async def _score(work: MonthWork, month: Month) -> Scored:
-    if work.request.rescore == "changed" and month.of(Gated).kind == "refused":
-        return Scored(None)
     context = work.context
+    if work.request.rescore == "changed" and not await _champion_changed(work, month):
+        return Scored(None)
     scores = await score_district(context.settings, as_of=None, clock=context.clock, console=work.console)
     return Scored(scores.model_version, scores.scored, scores.insufficient)
+
+
+async def _champion_changed(work: MonthWork, month: Month) -> bool:
+    """Whether there is a champion, and another one than the district was scored with when this run of the month began. A
+    later scoring may be the run's own, which was not noted before its process was killed.
+    """
+    champion = await asyncio.to_thread(work.context.registry.champion)
+    scored = await ScoringRunStore(work.context.database).version_scored(before=month.run.started_at)
+    return champion is not None and champion != scored
 
 
 async def _monitor(work: MonthWork, _: Month) -> Monitored:

@@ -34,7 +34,7 @@ def failpoint(point):
     if point == "worked train":
         os.kill(os.getpid(), signal.SIGKILL)
 
-request = MonthRequest(CandidateOptions("boosted", 1, 2, 0, 0, False, 20, True))
+request = MonthRequest(CandidateOptions("boosted", 3, 2, 0, 0, False, 20, True))
 asyncio.run(run_district_month(
     load_settings(), request, clock=SystemClock(), console=Console(), failpoint=failpoint
 ))

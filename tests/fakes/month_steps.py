@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import date
 from io import StringIO
 from pathlib import Path
@@ -18,6 +18,7 @@ from edupulse_ml.evaluation.report import Figure
 from edupulse_ml.monitoring.findings import Finding
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.monthly_runs import MonthlyRunStore
+from jobs.month.request import MAY_DIFFER
 from jobs.month.results import (
     DataChecked,
     Evaluated,
@@ -34,6 +35,7 @@ from jobs.month.running import Month, MonthEnd, MonthPlan, Step, run_month
 from jobs.month.steps import is_blocked, outcome_of
 from tests.fakes.clocks import FixedClock
 
+PARAMETERS = {"strategy": "boosted"}
 NAMES = ("refresh", "check_data", "train", "evaluate", "gate", "score", "monitor", "report")
 BLOCKER = Finding("freshness.attendance_records", "blocker", "Nothing came for 30 school days.", "Import what is due.")
 WARNING = Finding("late.grades", "warning", "Grades come late.", "Ask the schools.")
@@ -83,7 +85,12 @@ class Ledger:
 
 
 def plan(
-    ledger: Ledger, *, blocked: bool = False, failing: str | None = None, error: Exception | None = None
+    ledger: Ledger,
+    *,
+    blocked: bool = False,
+    failing: str | None = None,
+    error: Exception | None = None,
+    parameters: Mapping[str, object] = PARAMETERS,
 ) -> MonthPlan:
     """Steps with the names and results of the real ones; `failing` raises `error`."""
 
@@ -103,7 +110,8 @@ def plan(
         ],
         is_blocked=is_blocked,
         outcome=outcome_of,
-        parameters={"strategy": "boosted"},
+        parameters=parameters,
+        may_differ=MAY_DIFFER,
     )
 
 
@@ -112,7 +120,8 @@ def quiet() -> Console:
 
 
 async def run_on(database: Database, month: date, ledger: Ledger, **options) -> MonthEnd:
-    planned = {name: options.pop(name) for name in ("blocked", "failing", "error") if name in options}
+    asked = ("blocked", "failing", "error", "parameters")
+    planned = {name: options.pop(name) for name in asked if name in options}
     store = MonthlyRunStore(database, clock=FixedClock())
     return await run_month(store, month, plan(ledger, **planned), console=quiet(), **options)
 

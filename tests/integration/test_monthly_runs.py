@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edupulse_ml.core.errors import DependencyDownError, NotEnoughDataError
+from edupulse_ml.core.errors import ConflictError, DependencyDownError, NotEnoughDataError
 from edupulse_ml.core.ids import DistrictId
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.errors import StatementFailedError
@@ -109,6 +109,43 @@ def test_again_goes_on_with_an_unfinished_run(world: World, ledger: Ledger) -> N
     assert run(world, ledger, again=True).month.run.number == 2
 
 
+ASKED = {"strategy": "boosted", "seed": 0, "policy": None, "rescore": "always", "ignored_data_blockers": "late: ok"}
+
+
+def test_an_unfinished_run_is_not_gone_on_with_by_other_options(world: World, ledger: Ledger) -> None:
+    with pytest.raises(KeyError):
+        run(world, ledger, parameters=ASKED, failing="gate", error=KeyError())
+    other = {**ASKED, "seed": 1, "policy": "strict.yaml"}
+    with pytest.raises(
+        ConflictError, match=r"begun with policy=None, seed=0; this call has policy=strict.yaml, seed=1"
+    ):
+        run(world, ledger, parameters=other)
+    begun, steps = kept(world, MAY)
+    assert (begun.number, begun.finished_at, steps["gate"].tries) == (1, None, 1)
+    assert run(world, ledger, parameters=ASKED).month.run.number == 1
+
+
+def test_other_options_begin_an_unfinished_month_anew_where_it_is_run_again(world: World, ledger: Ledger) -> None:
+    with pytest.raises(KeyError):
+        run(world, ledger, parameters=ASKED, failing="gate", error=KeyError())
+    end = run(world, ledger, parameters={**ASKED, "strategy": "rules"}, again=True)
+    assert (end.month.run.number, end.month.run.parameters["strategy"]) == (2, "rules")
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {**ASKED, "rescore": "changed"},
+        {name: value for name, value in ASKED.items() if name != "ignored_data_blockers"},
+        {**ASKED, "option_of_a_later_release": 1},
+    ],
+)
+def test_what_changes_nothing_that_is_done_may_differ(world: World, ledger: Ledger, same: dict[str, object]) -> None:
+    with pytest.raises(KeyError):
+        run(world, ledger, parameters=ASKED, failing="gate", error=KeyError())
+    assert run(world, ledger, parameters=same).month.run.number == 1
+
+
 def test_a_run_that_another_release_began_is_left_and_the_month_run_anew(world: World, ledger: Ledger) -> None:
     with pytest.raises(KeyError):
         run(world, ledger, failing="gate", error=KeyError())
@@ -127,6 +164,16 @@ def test_unfit_records_end_the_month_before_training_and_mended_ones_begin_it_an
     assert run(world, ledger, blocked=True).month.run.number == 2
     mended = run(world, ledger)
     assert (mended.outcome, mended.month.run.number) == ("refused", 3)
+
+
+def test_a_blocked_month_that_was_ended_before_its_report_is_run_anew(world: World, ledger: Ledger) -> None:
+    for number in (1, 2):
+        with pytest.raises(KeyError):
+            run(world, ledger, blocked=True, failing="report", error=KeyError())
+        begun, steps = kept(world, MAY)
+        assert (begun.number, begun.finished_at, set(steps)) == (number, None, {"refresh", "check_data", "report"})
+    mended = run(world, ledger)
+    assert (mended.outcome, mended.month.run.number, mended.month.results) == ("refused", 3, RESULTS)
 
 
 @pytest.mark.parametrize(

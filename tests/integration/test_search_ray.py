@@ -160,6 +160,21 @@ def test_an_interrupt_keeps_what_was_done_and_asks_again_for_the_rest(cluster, e
     assert search.study.done == 3
 
 
+def test_a_search_that_is_to_stop_keeps_what_was_done_and_asks_again_for_the_rest(cluster, experiment, tmp_path):
+    search = search_experiment(
+        experiment,
+        base=options("boosted"),
+        options=SearchOptions(trials=3, concurrent=1),
+        place=SearchPlace(tmp_path / "search"),
+    )
+    assert not search.run(is_stopped=lambda: search.study.done >= 1)
+    done = search.study.done
+    assert 1 <= done < 3
+    assert {trial.state for trial in search.study.trials} <= {"finished", "interrupted"}
+    assert search.run()
+    assert search.study.done == 3
+
+
 def test_a_benchmark_searches_settings_first_and_the_ensemble_without_them_stays_beside(cluster, tmp_path):
     def run(watched):
         return run_benchmark(

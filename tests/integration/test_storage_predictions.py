@@ -146,9 +146,9 @@ class TestTrainingJobs:
     def test_a_run_that_succeeds_and_one_that_fails(self, world):
         async def work(database):
             jobs = TrainingJobRepository(database, clock=FixedClock())
-            good = await jobs.start(kind="train", parameters={"epochs": 2})
-            bad = await jobs.start(kind="train", parameters={})
-            open_ = await jobs.start(kind="train", parameters={})
+            good = await jobs.start_search(parameters={"epochs": 2})
+            bad = await jobs.start_search(parameters={})
+            open_ = await jobs.start_search(parameters={})
             await jobs.succeed(good, model_version="7", summary={"auc": 0.8})
             await jobs.fail(bad, error="too few students")
             return {job.job_id: job for job in await jobs.latest(limit=10)}, good, bad, open_
@@ -161,7 +161,7 @@ class TestTrainingJobs:
     def test_a_run_ends_once(self, world):
         async def work(database):
             jobs = TrainingJobRepository(database, clock=FixedClock())
-            job = await jobs.start(kind="train", parameters={})
+            job = await jobs.start_search(parameters={})
             await jobs.fail(job, error="x")
             await jobs.fail(job, error="y")
 

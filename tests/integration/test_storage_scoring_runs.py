@@ -153,6 +153,26 @@ def test_a_finished_run_counts_on_its_day_and_until_the_next_import(world: World
     assert run(world, lambda runs: runs.find(KIND)) is None
 
 
+def test_the_version_that_the_district_was_last_scored_with(world: World) -> None:
+    async def score(runs: ScoringRunStore, finished_minutes: float | None, **other) -> None:
+        begun, plan = await begin(runs, replace(KIND, **other))
+        for chunk in plan:
+            await save(runs, begun, chunk)
+        if finished_minutes is not None:
+            await runs.finish(begun, finished_at=NOW + timedelta(minutes=finished_minutes))
+
+    async def work(runs: ScoringRunStore) -> list[str | None]:
+        await score(runs, 1, model_version=ModelVersion("7"))
+        await score(runs, 3, model_version=ModelVersion("8"))
+        await score(runs, 4, model_version=ModelVersion("9"), source="folder", follows_clock=False)
+        await score(runs, 5, model_version=ModelVersion("9"), follows_clock=False)
+        await score(runs, None, model_version=ModelVersion("9"))
+        return [await runs.version_scored(before=NOW + timedelta(minutes=minutes)) for minutes in (1, 2, 9)]
+
+    assert run(world, work) == [None, "7", "8"]
+    assert run(World(world.urls, district="other"), lambda runs: runs.version_scored(before=NOW)) is None
+
+
 def test_another_district_finds_no_run(world: World) -> None:
     run(world, begin)
     assert run(World(world.urls, district="other"), lambda runs: runs.find(KIND)) is None

@@ -1,6 +1,7 @@
 """Training runs on a real PostgreSQL: many ask at once, the last release still runs, a run's account of itself."""
 
 import asyncio
+import time
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from uuid import UUID, uuid4
@@ -10,6 +11,7 @@ from typer.testing import CliRunner
 
 from deployments.training_runs import Asker, Placement, TrainingRuns
 from edupulse_ml.config.training_order import TrainingOrder
+from edupulse_ml.core.clock import SystemClock
 from edupulse_ml.core.errors import ConflictError, NotEnoughDataError
 from edupulse_ml.core.training_runs import RunLine
 from edupulse_ml.storage.connection import Database
@@ -17,6 +19,7 @@ from edupulse_ml.storage.training_claims import KeyReusedError, TrainingUnderWay
 from edupulse_ml.storage.training_jobs import NewRun, News, TrainingJobRepository
 from jobs.recording import LiveRecord, RunStoppedError, recorded_run
 from jobs.runs import app
+from jobs.search_recording import recorded_search, with_jobs
 from tests.fakes.clocks import FixedClock
 from tests.fakes.store_world import World
 from tests.fakes.training import FakeJobServer
@@ -131,7 +134,7 @@ class TestTheAccountOfARun:
                 record.step("training (gru)", of_epochs=2)
                 record.progress({"epoch": 1.0, "validation_loss": 0.5, "train_loss": float("nan")})
                 record.progress({"trees": 7.0})
-                await record.succeed(model_version="3", summary={"auc": 0.8})
+                await record.succeed(jobs, model_version="3", summary={"auc": 0.8})
             return await jobs.find(record.job_id)
 
         job = self.run(world, work)
@@ -187,7 +190,7 @@ class TestTheAccountOfARun:
                 with pytest.raises(TrainingUnderWayError, match=str(record.job_id)):
                     async with recorded_run(context, None, parameters={}, run_name=None):
                         pass
-                await record.succeed(model_version="1", summary={})
+                await record.succeed(jobs, model_version="1", summary={})
             return await jobs.latest(limit=5)
 
         assert [job.status for job in self.run(world, work)] == ["succeeded"]
@@ -204,11 +207,69 @@ class TestTheAccountOfARun:
             await runs.start(TrainingOrder(workers=2), key="k", asker=ASKER)
             taken = await jobs.take_up(UUID(int=5))
             async with recorded_run(context, taken.job_id, parameters={}, run_name=taken.run_name) as record:
-                await record.succeed(model_version="1", summary={})
+                await record.succeed(jobs, model_version="1", summary={})
             return await jobs.find(UUID(int=5))
 
         job = self.run(world, work)
         assert (job.status, job.run_name) == ("succeeded", f"train-{UUID(int=5)}")
+
+
+class TestTheAccountOfASearch:
+    """`jobs.search_recording`, as `edupulse tune` uses it: without an event loop."""
+
+    @pytest.fixture
+    def context(self, world):
+        return SimpleNamespace(
+            clock=SystemClock(),
+            endpoints=SimpleNamespace(database_url=world.urls.app_url),
+            district_id=world.district,
+        )
+
+    def test_it_lives_says_what_it_does_and_succeeds_beside_a_training_run(self, context) -> None:
+        async def train(jobs) -> bool:
+            return await jobs.claim(NewRun(UUID(int=9), "running", "edupulse train", "r", {}))
+
+        assert with_jobs(context, train)
+        with recorded_search(context, parameters={"trials": 20}) as record:
+            before = with_jobs(context, lambda jobs: jobs.find(record.job_id)).heartbeat_at
+            record.step("searching")
+            record.note("searching: 3 of 20 trials")
+            while (job := with_jobs(context, lambda jobs: jobs.find(record.job_id))).step is None:
+                time.sleep(0.1)
+            assert (job.kind, job.status, job.step) == ("tune", "running", "searching: 3 of 20 trials")
+            assert before < job.heartbeat_at
+            with_jobs(context, lambda jobs: record.succeed(jobs, model_version="3", summary={"auc": 0.8}))
+        ended = with_jobs(context, lambda jobs: jobs.find(record.job_id))
+        assert (ended.status, ended.model_version, ended.parameters) == ("succeeded", "3", {"trials": 20})
+
+    def test_one_that_is_asked_to_stop_is_not_interrupted_in_a_note_ends_itself_and_is_stopped(self, context) -> None:
+        def search() -> None:
+            with recorded_search(context, parameters={}) as record:
+                with_jobs(context, lambda jobs: jobs.ask_to_stop(record.job_id, asked_by="ada", request_id="r"))
+                for number in range(1000):
+                    record.note(f"searching: {number} of 1000 trials")
+                    if record.is_stopped:
+                        record.heed()
+                    time.sleep(0.05)
+                raise AssertionError("it was never told to stop")
+
+        with pytest.raises(RunStoppedError):
+            search()
+        (job,) = with_jobs(context, lambda jobs: jobs.latest(limit=2))
+        assert (job.status, job.error) == ("stopped", "The run was asked to stop.")
+
+    @pytest.mark.parametrize(
+        ("error", "told"), [(KeyboardInterrupt(), "Interrupted."), (ValueError("student Jane"), "ValueError")]
+    )
+    def test_another_end_is_kept_without_what_may_be_student_data(self, context, error, told) -> None:
+        def search() -> None:
+            with recorded_search(context, parameters={}):
+                raise error
+
+        with pytest.raises(type(error)):
+            search()
+        (job,) = with_jobs(context, lambda jobs: jobs.latest(limit=2))
+        assert (job.status, job.error) == ("failed", told)
 
 
 class TestTheCommandLine:
@@ -246,6 +307,26 @@ class TestTheCommandLine:
         assert edupulse("stop", job_id).output == f"{job_id}: stopping\n"
         assert edupulse("stop", job_id).exit_code == 0
         assert world.values("SELECT outcome FROM audit_log WHERE action = 'train_stop'") == ["stopping"]
+
+    def test_a_queued_run_that_only_ray_knows_of_is_left_queued_until_it_is_stopped(self, world, edupulse) -> None:
+        async def work(database: Database) -> str:
+            jobs = TrainingJobRepository(database, clock=FixedClock(datetime.now(UTC) - timedelta(hours=1)))
+            run = NewRun(UUID(int=8), "queued", "ada", "r", {}, submission_id="edupulse-train-8", request={})
+            assert await jobs.claim(run)
+            return str(run.job_id)
+
+        job_id = world.run(work)
+        assert f"{job_id}: queued" in edupulse("status", job_id).output
+        assert edupulse("stop", job_id).output == f"{job_id}: stopped\n"
+
+    def test_a_search_that_was_killed_is_shown_as_failed(self, world, edupulse) -> None:
+        async def work(database: Database) -> UUID:
+            jobs = TrainingJobRepository(database, clock=FixedClock(datetime.now(UTC) - timedelta(minutes=5)))
+            return await jobs.start_search(parameters={})
+
+        job_id = str(world.run(work))
+        assert f"{job_id}: failed" in edupulse("status", job_id).output
+        assert isinstance(edupulse("stop", job_id).exception, ConflictError)
 
     def test_a_run_that_nobody_hears_of_is_shown_as_failed_and_cannot_be_stopped(self, world, edupulse) -> None:
         job_id = str(self.begin(world, heartbeat_at=datetime.now(UTC) - timedelta(minutes=5)))

@@ -18,7 +18,7 @@ from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.models.gru import RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.training.data import prepare_training
-from edupulse_ml.training.distributed import ClusterOptions, fit_distributed
+from edupulse_ml.training.distributed import ClusterOptions, TrainingStoppedError, fit_distributed
 from edupulse_ml.training.local import fit_local
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import read_result
@@ -34,6 +34,7 @@ OPTIONS = TrainingOptions(
 
 LONGER = replace(OPTIONS, epochs=12, patience=12)
 FIGURES = ("train_loss", "validation_loss", "validation_average_precision")
+DIGEST = "[0-9a-f]" * 12
 REPOSITORY = Path(__file__).parent.parent.parent
 
 
@@ -56,10 +57,16 @@ def cluster(tmp_path_factory):
     environment.undo()
 
 
+def prepared_from(seed):
+    train, validation = (
+        make_training_data(n_students=400, n_weeks=14, seed=each, hazard=0.003) for each in (seed, seed + 1)
+    )
+    return prepare_training(train, validation, norms=InputNorms.fit(train), task=risk_task(), options=OPTIONS)
+
+
 @pytest.fixture(scope="module")
 def prepared():
-    train, validation = (make_training_data(n_students=400, n_weeks=14, seed=s, hazard=0.003) for s in (1, 2))
-    return prepare_training(train, validation, norms=InputNorms.fit(train), task=risk_task(), options=OPTIONS)
+    return prepared_from(1)
 
 
 def test_two_workers_learn_and_a_second_run_goes_on_where_the_first_stopped(cluster, prepared):
@@ -76,6 +83,36 @@ def test_two_workers_learn_and_a_second_run_goes_on_where_the_first_stopped(clus
     assert second.history[:3] == first.history
 
 
+def test_a_run_on_other_data_never_goes_on_with_the_weights_of_the_first(cluster, prepared):
+    where = ClusterOptions(storage=cluster, run_name="split", num_workers=1, cpus_per_worker=0.5)
+    short = replace(OPTIONS, epochs=1)
+    first = fit_distributed(prepared, short, task=risk_task(), cluster=where)
+    others = prepared_from(3)
+    with pytest.raises(ConflictError, match="other records or another split"):
+        fit_distributed(others, short, task=risk_task(), cluster=replace(where, resumes=True))
+    anew = fit_distributed(others, short, task=risk_task(), cluster=where)
+    assert len(anew.history) == 1
+    assert anew.history != first.history
+    again = fit_distributed(prepared, short, task=risk_task(), cluster=replace(where, resumes=True))
+    assert again.history == first.history
+
+
+def test_a_run_that_is_to_stop_ends_with_the_epoch_at_hand_and_can_be_resumed(cluster, prepared):
+    where = ClusterOptions(storage=cluster, run_name="stopped", num_workers=2, cpus_per_worker=0.5)
+    endless = replace(OPTIONS, epochs=100_000, patience=100_000)
+
+    def has_begun() -> bool:
+        return any(cluster.glob(f"stopped-{DIGEST}/checkpoint_*/run.pt"))
+
+    with pytest.raises(TrainingStoppedError, match="stopped: it goes on"):
+        fit_distributed(prepared, endless, task=risk_task(), cluster=where, is_stopped=has_begun)
+    done = len(committed_history(cluster, "stopped"))
+    assert done >= 1
+    resumed = replace(where, resumes=True)
+    more = fit_distributed(prepared, replace(endless, epochs=done + 2), task=risk_task(), cluster=resumed)
+    assert [epoch["epoch"] for epoch in more.history] == [*range(1, done + 3)]
+
+
 def test_one_worker_gives_the_figures_of_a_local_run(cluster, prepared):
     where = ClusterOptions(storage=cluster, run_name="one", num_workers=1, cpus_per_worker=0.5)
     on_ray = fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=where)
@@ -89,14 +126,13 @@ def committed_history(storage, run_name):
     """The history in a checkpoint of a run, as soon as the run would go on from one. A file alone is not enough: what
     was uploaded when a worker died and not yet reported by all of them is trained again.
     """
-    snapshot = storage / run_name / "checkpoint_manager_snapshot.json"
     for _ in range(2400):
-        committed = re.findall(r"checkpoint_[-_.0-9]+", snapshot.read_text()) if snapshot.is_file() else []
-        try:
-            for name in committed:
-                return read_result(storage / run_name / name).history
-        except (OSError, RuntimeError):
-            continue  # the run has gone on and removed it
+        for snapshot in storage.glob(f"{run_name}-{DIGEST}/checkpoint_manager_snapshot.json"):
+            try:
+                for name in re.findall(r"checkpoint_[-_.0-9]+", snapshot.read_text()):
+                    return read_result(snapshot.parent / name).history
+            except (OSError, RuntimeError):
+                continue  # the run has gone on and removed it
         time.sleep(0.05)
     raise AssertionError(f"Run {run_name} wrote no checkpoint.")
 
@@ -141,8 +177,9 @@ def test_a_worker_killed_in_mid_epoch_goes_on_from_the_checkpoint_to_the_same_fi
     # A run that had finished is not trained again, and its result is still there.
     again = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
     assert again.history == broken.history
-    with pytest.raises(ConflictError, match="learning_rate"):
-        fit_distributed(prepared, replace(LONGER, learning_rate=0.5), task=risk_task(), cluster=where)
+    resumed = replace(where, resumes=True)
+    with pytest.raises(ConflictError, match="other values of learning_rate: give"):
+        fit_distributed(prepared, replace(LONGER, learning_rate=0.5), task=risk_task(), cluster=resumed)
 
 
 DRIVER = """

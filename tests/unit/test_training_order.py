@@ -54,7 +54,10 @@ def test_an_order_becomes_a_training_request(tmp_path) -> None:
     assert (request.strategy, request.seeds, request.test_year, request.promote) == ("gru", 2, 2024, False)
     assert (request.training.epochs, request.training.seed, request.training.window_weeks) == (7, 3, 12)
     assert request.workers is not None
-    assert (request.workers.num_workers, request.workers.run_name) == (2, "train-x")
+    assert (request.workers.num_workers, request.workers.run_name, request.workers.resumes) == (2, "train-x", False)
+    resumed = ordered(TrainingOrder(workers=2, resume="train-x"), Settings(home=tmp_path), run_name="train-x")
+    assert resumed.workers is not None
+    assert resumed.workers.resumes
     assert ordered(TrainingOrder(), Settings(home=tmp_path), run_name=None).workers is None
 
 

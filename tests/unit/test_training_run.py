@@ -1,5 +1,6 @@
 """Prepared data, one run, its checkpoints and its refusals."""
 
+import re
 from dataclasses import fields, replace
 
 import numpy as np
@@ -87,6 +88,45 @@ def test_prepared_arrays_survive_the_disk(prepared, tmp_path):
     again = PreparedTraining.load(tmp_path)
     for item in fields(prepared):
         np.testing.assert_array_equal(getattr(again, item.name), getattr(prepared, item.name))
+
+
+def prepared_from(train, validation, *, norms=None):
+    norms = norms or InputNorms.fit(train)
+    return prepare_training(train, validation, norms=norms, task=risk_task(), options=OPTIONS)
+
+
+def test_the_digest_is_that_of_the_same_data_also_from_the_disk(cohorts, prepared, tmp_path):
+    prepared.save(tmp_path)
+    digests = {prepared.digest(), PreparedTraining.load(tmp_path).digest(), prepared_from(*cohorts).digest()}
+    assert len(digests) == 1
+    assert re.fullmatch("[0-9a-f]{12}", digests.pop())
+
+
+@pytest.mark.parametrize("part", [item.name for item in fields(PreparedTraining)])
+def test_the_digest_tells_every_part_of_the_data_apart(prepared, part):
+    values = getattr(prepared, part).copy()
+    values.flat[0] += 1
+    assert replace(prepared, **{part: values}).digest() != prepared.digest()
+
+
+def test_another_split_of_the_same_records_has_another_digest(cohorts, prepared):
+    train = cohorts[0]
+    fewer = train.eligible & (np.arange(len(train.eligible)) % 4 != 0)[:, None]
+    other = prepared_from(replace(train, eligible=fewer), cohorts[1], norms=InputNorms.fit(train))
+    assert other.digest() != prepared.digest()
+
+
+def test_a_further_week_that_is_not_learned_from_leaves_the_digest_alone(cohorts):
+    train, validation = cohorts
+    early = train.eligible & (np.arange(14) < 5)
+    values = train.block.values.copy()
+    values[:, 5:] = 7.0
+    later = replace(train, eligible=early, block=replace(train.block, values=values))
+    norms = InputNorms.fit(train)
+    assert (
+        prepared_from(replace(train, eligible=early), validation, norms=norms).digest()
+        == prepared_from(later, validation, norms=norms).digest()
+    )
 
 
 def test_training_improves_on_the_start(prepared):

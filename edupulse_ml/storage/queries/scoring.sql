@@ -38,6 +38,12 @@ WHERE model_version = %(model_version)s
     AND (as_of_day = %(as_of_day)s OR follows_clock AND finished_at IS NULL)
 ORDER BY started_at DESC LIMIT 1;
 
+-- name: version_scored
+-- Of the district's own windows as of the moment: scores of a folder's windows or as of an earlier day replace nothing.
+SELECT model_version FROM scoring_runs
+WHERE source = '' AND follows_clock AND finished_at < %(before)s
+ORDER BY finished_at DESC LIMIT 1;
+
 -- name: begin_run
 INSERT INTO scoring_runs (
     run_id, model_version, contract_fingerprint, source, feature_week, as_of, as_of_day, follows_clock, last_import,

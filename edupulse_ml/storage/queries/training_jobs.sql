@@ -1,8 +1,8 @@
 -- Training runs, kept where they outlive the cluster that ran them.
 
--- name: start
-INSERT INTO training_jobs (job_id, kind, status, started_at, parameters)
-VALUES (%(job_id)s, %(kind)s, 'running', %(started_at)s, %(parameters)s);
+-- name: start_search
+INSERT INTO training_jobs (job_id, kind, status, started_at, heartbeat_at, parameters)
+VALUES (%(job_id)s, 'tune', 'running', %(at)s, %(at)s, %(parameters)s);
 
 -- name: claim
 -- Begins nothing where another run is under way or the key is known. What is begun is audited with it.

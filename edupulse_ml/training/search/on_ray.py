@@ -10,6 +10,7 @@ import ray.tune
 from ray.tune.logger import JsonLoggerCallback
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
 
 from edupulse_ml.config.settings import set_environment_default
 from edupulse_ml.core.outcomes import Task
@@ -42,12 +43,19 @@ class TrialsOnRay:
 
 
 def run_trials(
-    study: SearchStudy, wanted: TrialsOnRay, *, tasks: Sequence[Task], base: StrategyOptions, ended: Ended
+    study: SearchStudy,
+    wanted: TrialsOnRay,
+    *,
+    tasks: Sequence[Task],
+    base: StrategyOptions,
+    ended: Ended,
+    is_stopped: Callable[[], bool],
 ) -> bool:
     """Run what the study lacks on the cluster that this process is connected to; whether it was done in full.
 
-    A trial that fails is noted and the search goes on. An interrupt ends the search after the results at hand; what was
-    done stays in the study, and what was running will be asked for again.
+    A trial that fails is noted and the search goes on. An interrupt, or `is_stopped`, which is asked several times a
+    second, ends the search after the results at hand; what was done stays in the study, and what was running will be
+    asked for again.
     """
     missing = wanted.trials - study.done
     if missing <= 0:
@@ -74,6 +82,7 @@ def run_trials(
             name="ray-tune",
             storage_path=str(wanted.folder.resolve()),
             callbacks=[JsonLoggerCallback()],
+            stop=_StopOnRequest(is_stopped),
             verbose=0,
         ),
     )
@@ -124,6 +133,24 @@ class _StudySearcher(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         """Nothing to restore beside the study."""
+
+
+class _StopOnRequest(Stopper):
+    """Ends the whole search, no single trial."""
+
+    def __init__(self, is_stopped: Callable[[], bool]) -> None:
+        self._is_stopped = is_stopped
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Nothing: Tune pickles it for a restore that is never asked for."""
+        return {}
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        del trial_id, result
+        return False
+
+    def stop_all(self) -> bool:
+        return self._is_stopped()
 
 
 def _asha(study: SearchStudy, *, epochs: int) -> ASHAScheduler:

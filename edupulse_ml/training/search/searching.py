@@ -61,14 +61,19 @@ class Search:
         """Whether the best trial has other settings than the search started from."""
         return self.study.best.parameters != self.study.trials[0].parameters
 
-    def run(self, *, ended: Callable[[TrialRecord], None] = lambda _: None) -> bool:
+    def run(
+        self,
+        *,
+        ended: Callable[[TrialRecord], None] = lambda _: None,
+        is_stopped: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Run the missing trials on the Ray cluster that this process is connected to; whether all are done. `ended` is
-        told of each. See `on_ray.run_trials`.
+        told of each; once `is_stopped`, the search ends as by an interrupt. See `on_ray.run_trials`.
         """
         from edupulse_ml.training.search.on_ray import TrialsOnRay, run_trials
 
         wanted = TrialsOnRay(self.folder, self.options.trials, self.options.concurrent)
-        return run_trials(self.study, wanted, tasks=self.tasks, base=self.base, ended=ended)
+        return run_trials(self.study, wanted, tasks=self.tasks, base=self.base, ended=ended, is_stopped=is_stopped)
 
 
 def open_search(
