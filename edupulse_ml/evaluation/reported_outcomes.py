@@ -15,7 +15,7 @@ from edupulse_ml.core.feedback import OUTCOME_WORDS, OutcomeWord, ReportedOutcom
 from edupulse_ml.core.outcomes import Outcomes
 from edupulse_ml.core.records import ExitEvents
 from edupulse_ml.core.weeks import NEVER
-from edupulse_ml.evaluation.outcomes import named_exits
+from edupulse_ml.evaluation.outcomes import named_exits, outcomes_from_exits
 
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
@@ -32,6 +32,17 @@ class MergedOutcomes:
     outcomes: Outcomes
     n_used: int
     n_overruled: int
+
+
+def merged_outcomes(
+    exits: ExitEvents, reported: ReportedOutcomes, *, as_of_day: int, n_students: int
+) -> MergedOutcomes:
+    """What became of students 0..n_students-1, as known on `as_of_day`: the outcomes that scores are learned from and
+    judged by.
+    """
+    # A graduate cannot leave without a diploma any more: that is an answer, not an unknown.
+    registry = outcomes_from_exits(exits, as_of_day=as_of_day, n_students=n_students, completers_never_leave=True)
+    return with_reported(registry, reported, exits, as_of_day=as_of_day)
 
 
 def with_reported(

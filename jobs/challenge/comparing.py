@@ -4,7 +4,6 @@ import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 from edupulse_ml.core.errors import InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import ModelVersion, StudentKey
 from edupulse_ml.core.outcomes import Outcomes, Task, task_labels
-from edupulse_ml.core.weeks import local_day
 from edupulse_ml.evaluation.challenge_report import (
     ArmRows,
     ChallengeReport,
@@ -20,10 +18,10 @@ from edupulse_ml.evaluation.challenge_report import (
     arm_report,
     shadow_report,
 )
-from edupulse_ml.evaluation.outcomes import outcomes_from_exits
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from edupulse_ml.models.strategies import load_strategy
 from edupulse_ml.storage.challenges import ChallengeSetting, FirstAnswer, PostgresChallengeStore, ShadowPair
+from jobs.known_outcomes import known_outcomes
 from jobs.wiring import JobContext
 
 Int32 = NDArray[np.int32]
@@ -142,8 +140,5 @@ def _models(context: JobContext, challenger: ModelVersion) -> tuple[ModelVersion
 
 
 async def _outcomes(context: JobContext, *, as_of: datetime) -> KnownOutcomes:
-    district = await context.reader.district()
     keys = sorted(await context.reader.all_student_keys())
-    exits = await context.reader.exits_of(keys, as_of=as_of)
-    day = local_day(as_of, ZoneInfo(district.timezone))
-    return KnownOutcomes(keys, outcomes_from_exits(exits, as_of_day=day, n_students=len(keys)))
+    return KnownOutcomes(keys, await known_outcomes(context, keys, as_of=as_of))
