@@ -78,9 +78,9 @@ def too_late_sentence(lead: LeadTime) -> str | None:
         return None
     in_time = 1 - lead.share_too_late - lead.share_never_flagged
     return (
-        f"Of 100 students who left, {round(100 * in_time)} had been named at least {TOO_LATE_DAYS} days before their "
-        f"last day, {round(100 * lead.share_too_late)} later than that, and {round(100 * lead.share_never_flagged)} "
-        "never."
+        f"Of 100 students who left while the lists were drawn up, {round(100 * in_time)} had been named at least "
+        f"{TOO_LATE_DAYS} days before their last day, {round(100 * lead.share_too_late)} later than that, and "
+        f"{round(100 * lead.share_never_flagged)} never."
     )
 
 
