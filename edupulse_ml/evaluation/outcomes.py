@@ -93,10 +93,12 @@ def outcomes_from_exits(
 @dataclass(frozen=True)
 class NamedExits:
     """What the registry says of N students beyond an enrolment's mere end. `is_named`: the last enrolment ended in an exit
-    whose code names the cause. `last_entry_day`: the latest entry known, -NEVER without any.
+    whose code names the cause. `gives_last_day`: in one that gives the last day attended. `last_entry_day`: the latest
+    entry known, -NEVER without any.
     """
 
     is_named: Bool
+    gives_last_day: Bool
     last_entry_day: Int32
 
 
@@ -104,13 +106,14 @@ def named_exits(exits: ExitEvents, *, as_of_day: int, n_students: int) -> NamedE
     """What the registry says of each student, as known on `as_of_day`."""
     known = filter_events(exits, (exits.known_day <= as_of_day) & (as_of_day < exits.superseded_day))
     closed = (known.exit_day != NEVER) & (known.exit_code >= 0)
-    named = closed & ~np.isin(known.exit_code, _codes(CODES_SETTLED_ON_COUNT_DAY))
     count_day = next_count_day(np.where(closed, known.exit_day, 0).astype(np.int32))
-    is_named = np.zeros(n_students, dtype=np.bool_)
-    is_named[known.student[named & ~_goes_on(known, count_day)]] = True
+    last = closed & ~_goes_on(known, count_day)
+    is_named, gives_last_day = np.zeros(n_students, dtype=np.bool_), np.zeros(n_students, dtype=np.bool_)
+    is_named[known.student[last & ~np.isin(known.exit_code, _codes(CODES_SETTLED_ON_COUNT_DAY))]] = True
+    gives_last_day[known.student[last & (known.last_attended_day != NEVER)]] = True
     last_entry = np.full(n_students, -NEVER, dtype=np.int32)
     np.maximum.at(last_entry, known.student, known.entry_day)
-    return NamedExits(is_named, last_entry)
+    return NamedExits(is_named, gives_last_day, last_entry)
 
 
 def _last_answerable_day(known: ExitEvents, count_day: Int32, *, as_of_day: int) -> int:
