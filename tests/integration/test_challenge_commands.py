@@ -30,7 +30,7 @@ from tests.fakes.predictions import prediction
 from tests.fakes.scored_district import make_artifact
 from tests.fakes.store_world import NOW, SCHOOLS, STUDENTS, World
 
-N_STUDENTS = 60
+N_STUDENTS = 120
 MONDAY = date(2024, 9, 30)
 BEGUN = datetime(2024, 10, 8, 15, tzinfo=UTC)
 LEFT = set(range(0, N_STUDENTS, 3))
