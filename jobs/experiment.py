@@ -15,9 +15,9 @@ from edupulse_ml.core.records import ExitEvents
 from edupulse_ml.core.sequences import PAD, FeatureBlock, SequenceBatch
 from edupulse_ml.core.weeks import day_from_number, day_number
 from edupulse_ml.evaluation.evaluate import EvaluationOptions, EvaluationRows, WeeklyScores, evaluate_models
-from edupulse_ml.evaluation.outcomes import COUNT_DAY, COUNT_MONTH, eligible_steps, outcomes_from_exits
+from edupulse_ml.evaluation.outcomes import COUNT_DAY, COUNT_MONTH, eligible_steps
 from edupulse_ml.evaluation.report import DataWindow, EvaluationReport, ReportContext
-from edupulse_ml.evaluation.reported_outcomes import MergedOutcomes, with_reported
+from edupulse_ml.evaluation.reported_outcomes import MergedOutcomes, merged_outcomes
 from edupulse_ml.evaluation.splits import Split, monthly_landmarks, split_by_person, split_by_school_year
 from edupulse_ml.models.labels import labelled_steps
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, TrainingData, labelled_rows
@@ -237,11 +237,7 @@ def default_tasks(horizon_task: Task) -> tuple[Task, ...]:
 
 
 def _outcomes(history: History, as_of_day: int) -> MergedOutcomes:
-    # A graduate cannot leave without a diploma any more: that is an answer, not an unknown.
-    registry = outcomes_from_exits(
-        history.exits, as_of_day=as_of_day, n_students=history.block.n_students, completers_never_leave=True
-    )
-    return with_reported(registry, history.reported, history.exits, as_of_day=as_of_day)
+    return merged_outcomes(history.exits, history.reported, as_of_day=as_of_day, n_students=history.block.n_students)
 
 
 def _students_with_event(data: TrainingData, task: Task) -> int:

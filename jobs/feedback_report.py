@@ -7,7 +7,6 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated
-from zoneinfo import ZoneInfo
 
 import numpy as np
 import typer
@@ -20,13 +19,11 @@ from edupulse_ml.core.errors import InvalidInputError, NotEnoughDataError
 from edupulse_ml.core.ids import StudentKey
 from edupulse_ml.core.outcomes import risk_task, task_labels
 from edupulse_ml.core.tables import AUDIT_ATTRIBUTES
-from edupulse_ml.core.weeks import local_day
 from edupulse_ml.evaluation.flag_opinions import OpinionReport, Opinions, opinion_report
-from edupulse_ml.evaluation.outcomes import outcomes_from_exits
-from edupulse_ml.evaluation.reported_outcomes import with_reported
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from edupulse_ml.storage.records import AuditAttributeReader
 from edupulse_ml.storage.training_feedback import FeedbackReader, FlagOpinion
+from jobs.known_outcomes import known_outcomes
 from jobs.wiring import JobContext, open_context
 
 _SUPPRESSED = "too few"
@@ -69,12 +66,7 @@ async def _with_ends(context: JobContext, found: Sequence[FlagOpinion], *, as_of
     """The opinions with what became of their students, as known at `as_of`, and their audit groups."""
     keys = [StudentKey(key) for key in sorted({opinion.student for opinion in found})]
     student = np.searchsorted(np.asarray(keys), [opinion.student for opinion in found]).astype(np.int32)
-    zone = ZoneInfo((await context.reader.district()).timezone)
-    today = local_day(as_of, zone)
-    exits = await context.reader.exits_of(keys, as_of=as_of)
-    reported = await FeedbackReader(context.database).outcomes_of(keys, as_of=as_of)
-    registry = outcomes_from_exits(exits, as_of_day=today, n_students=len(keys), completers_never_leave=True)
-    outcomes = with_reported(registry, reported, exits, as_of_day=today).outcomes
+    outcomes = await known_outcomes(context, keys, as_of=as_of)
     cutoff = np.asarray([opinion.feature_week for opinion in found], dtype=np.int32) + CUTOFF_DAYS_AFTER_MONDAY
     task = risk_task(context.settings.risk_horizon_days)
     audit = AuditAttributeReader(context.database)

@@ -122,15 +122,18 @@ def _judged_sentence(
     step: Int32,
     score: NDArray[np.float64],
 ) -> str:
-    """With and without the judged student-weeks that met support."""
+    """With and without the judged student-weeks that met support. The difference of the two tells of those who met it, so
+    that ten who left and ten who stayed must stand on either side.
+    """
     cutoff = (test.block.week[student, step] + CUTOFF_DAYS_AFTER_MONDAY).astype(np.int32)
     label = task_labels(test.outcomes.select(student), cutoff_day=cutoff, task=task)
     answered = label >= 0
     met = use.met_now[student, step] & answered
     if not met.any():
         return ""
-    if min(len(np.unique(student[met])), len(np.unique(student[answered & ~met]))) < MIN_STUDENTS:
-        return "Too few judged students met support, or did not, for figures with and without them."
+    sides = [rows & (label == answer) for rows in (met, answered & ~met) for answer in (0, 1)]
+    if min(len(np.unique(student[rows])) for rows in sides) < MIN_STUDENTS:
+        return "Too few judged students left, or stayed, with support or without it, for figures with and without them."
     every, without = (_in_words(label[rows], score[rows]) for rows in (answered, answered & ~met))
     return (
         f"{int(met.sum()):,} of {int(answered.sum()):,} judged student-weeks met support. {task.name} on all of them: "

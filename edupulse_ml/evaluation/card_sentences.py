@@ -78,9 +78,9 @@ def too_late_sentence(lead: LeadTime) -> str | None:
         return None
     in_time = 1 - lead.share_too_late - lead.share_never_flagged
     return (
-        f"Of 100 students who left, {round(100 * in_time)} had been named at least {TOO_LATE_DAYS} days before their "
-        f"last day, {round(100 * lead.share_too_late)} later than that, and {round(100 * lead.share_never_flagged)} "
-        "never."
+        f"Of 100 students who left while the lists were drawn up, {round(100 * in_time)} had been named at least "
+        f"{TOO_LATE_DAYS} days before their last day, {round(100 * lead.share_too_late)} later than that, and "
+        f"{round(100 * lead.share_never_flagged)} never."
     )
 
 
@@ -100,7 +100,7 @@ def decision_sentence(curve: DecisionCurve, *, strategy: str, title: str) -> str
 
 
 def gap_sentence(gap: GroupGap) -> str:
-    """The widest difference in misses or false alarms, and how sure it is."""
+    """The surest difference in misses or false alarms between two groups, and how sure it is."""
     errors = {"fnr": "missed leavers", "fpr": "false alarms"}.get(gap.metric, gap.metric)
     value, low, high = gap.gap.value, gap.gap.low, gap.gap.high
     if value is None:
@@ -109,8 +109,8 @@ def gap_sentence(gap: GroupGap) -> str:
     sure = "chance alone could make that difference" if low is None or low <= 0 else "more than chance would make"
     reach = "" if low is None or high is None else f" (from {100 * low:.0f} to {100 * high:.0f})"
     return (
-        f"{errors.capitalize()}: most among {gap.highest}, fewest among {gap.lowest}; {100 * value:.0f} more of every "
-        f"100 {among}{reach}: {sure}."
+        f"{errors.capitalize()}: of every 100 {among}, {100 * value:.0f} more among {gap.higher} than among "
+        f"{gap.lower}{reach}: {sure}."
     )
 
 

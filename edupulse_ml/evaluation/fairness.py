@@ -1,4 +1,4 @@
-"""Fairness of a model's lists, as the report holds it: figures by group of students, and the widest gap of each figure."""
+"""Fairness of a model's lists, as the report holds it: figures by group of students, and the surest gap of each figure."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -50,7 +50,8 @@ class GroupFairness:
 
 @dataclass(frozen=True)
 class GroupGap:
-    """Widest difference of a metric between two told groups of an attribute: `highest` minus `lowest`.
+    """Surest difference of a metric between two told groups of an attribute: `higher` minus `lower`, the pair whose
+    interval has the highest lower end; where none lies above 0, the widest.
 
     The interval holds for all pairs at once (normal approximation on resampled students, Bonferroni over the pairs);
     its lower end may be negative. No value and no names where fewer than two groups could be told.
@@ -61,8 +62,8 @@ class GroupGap:
     attribute: str
     metric: str
     gap: Figure
-    highest: str | None = None
-    lowest: str | None = None
+    higher: str | None = None
+    lower: str | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 from edupulse_ml.evaluation import metrics
 from edupulse_ml.evaluation.audit_groups import AuditFamily
-from edupulse_ml.evaluation.bootstrap import WeightedRanking, cluster_weights
+from edupulse_ml.evaluation.bootstrap import Interval, WeightedRanking, cluster_weights
 from edupulse_ml.evaluation.fairness import (
     FAIRNESS_METRICS,
     GAP_METRICS,
@@ -29,6 +29,7 @@ from edupulse_ml.evaluation.fairness import (
 )
 from edupulse_ml.evaluation.figures import TOO_FEW, Figure, resampled
 from edupulse_ml.evaluation.metrics import Float64, Labels
+from edupulse_ml.evaluation.surest_gap import surest_gap
 
 Bool = NDArray[np.bool_]
 
@@ -228,7 +229,7 @@ def _gaps(
 
 
 def _told_values(groups: Sequence[GroupFairness], attribute: str, metric: str) -> list[tuple[float, str, int]]:
-    """(value, group, position) of the groups that take part in the gap, lowest first."""
+    """(value, group, position) of the groups that take part in the gap, in the order of their values."""
     found: list[tuple[float, str, int]] = []
     for g, entry in enumerate(groups):
         value = entry.figures.get(metric, Figure(None)).value
@@ -242,15 +243,21 @@ def _gap(
 ) -> GroupGap:
     if len(told) < 2:
         return GroupGap(scores.model, scores.task, attribute, metric, Figure(None, reason=TOO_FEW))
-    (low, lowest, low_g), (high, highest, high_g) = told[0], told[-1]
-    draws = replicates_GR[high_g] - replicates_GR[low_g]
-    draws = draws[~np.isnan(draws)]
-    gap = Figure(high - low)
-    if len(draws) > 1:
-        pairs = len(told) * (len(told) - 1) // 2
-        reach = NormalDist().inv_cdf(1 - 0.025 / pairs) * float(draws.std(ddof=1))
-        gap = Figure(high - low, high - low - reach, high - low + reach)
-    return GroupGap(scores.model, scores.task, attribute, metric, gap, highest, lowest)
+    values = [value for value, _, _ in told]
+
+    def interval(high: int, low: int, coverage: float) -> Interval | None:
+        draws = replicates_GR[told[high][2]] - replicates_GR[told[low][2]]
+        draws = draws[~np.isnan(draws)]
+        if len(draws) < 2:
+            return None
+        reach = NormalDist().inv_cdf((1 + coverage) / 2) * float(draws.std(ddof=1))
+        difference = values[high] - values[low]
+        return Interval(difference - reach, difference + reach)
+
+    pair = surest_gap(values, interval)
+    return GroupGap(
+        scores.model, scores.task, attribute, metric, pair.gap, higher=told[pair.higher][1], lower=told[pair.lower][1]
+    )
 
 
 def _distinct(student: NDArray[np.intp]) -> int:

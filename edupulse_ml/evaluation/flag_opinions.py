@@ -41,8 +41,9 @@ class Opinions:
 
 @dataclass(frozen=True)
 class GroupOpinions:
-    """Opinions on the flags of a reason, or of a group of students. All None where fewer than ten students stand behind
-    them, or where others' figures would tell of fewer than ten.
+    """Opinions on the flags of a reason, or of a group of students. Both None where fewer than ten students stand behind
+    them, or where others' figures would tell of fewer than ten; the share also where it would tell of fewer than ten
+    students whose flags were dismissed, or were not.
     """
 
     attribute: str
@@ -54,7 +55,9 @@ class GroupOpinions:
 
 @dataclass(frozen=True)
 class LaterLeft:
-    """Of the flags dismissed, or agreed to, whose end is known: the share (0-1) of students who left. None as above."""
+    """Of the flags dismissed, or agreed to, whose end is known: the share (0-1) of students who left. None as above, for
+    those who left and those who stayed.
+    """
 
     answer: str
     n_opinions: int | None
@@ -96,38 +99,49 @@ def _by_reason(opinions: Opinions, dismissed: Bool) -> list[GroupOpinions]:
         return []
     members = np.stack([[concept in shown for shown in opinions.reasons] for concept in concepts])
     told = _to_tell(members, opinions.student)
+    shares = told & _both_to_tell(members, opinions.student, dismissed)
     return [
-        _group(REASON, concept, rows, dismissed, told=bool(tell))
-        for concept, rows, tell in zip(concepts, members, told, strict=True)
+        _group(REASON, concept, rows, dismissed, told=bool(tell), share_told=bool(share))
+        for concept, rows, tell, share in zip(concepts, members, told, shares, strict=True)
     ]
 
 
 def _by_audit_group(opinions: Opinions, dismissed: Bool) -> list[GroupOpinions]:
     everybody = np.ones(len(dismissed), dtype=np.bool_)
-    return [
-        _group(attribute, group, rows, dismissed, told=bool(tell))
-        for family in audit_families(opinions.groups)
-        for attribute, group, rows, tell in zip(
-            family.attribute, family.group, family.members, family.to_tell(opinions.student, everybody), strict=True
-        )
-    ]
+    found: list[GroupOpinions] = []
+    for family in audit_families(opinions.groups):
+        told, said, unsaid = (family.to_tell(opinions.student, rows) for rows in (everybody, dismissed, ~dismissed))
+        found += [
+            _group(attribute, group, rows, dismissed, told=bool(tell), share_told=bool(share))
+            for attribute, group, rows, tell, share in zip(
+                family.attribute, family.group, family.members, told, told & said & unsaid, strict=True
+            )
+        ]
+    return found
 
 
-def _group(attribute: str, group: str, rows: Bool, dismissed: Bool, *, told: bool) -> GroupOpinions:
-    if not told:
-        return GroupOpinions(attribute, group, None, None)
-    return GroupOpinions(attribute, group, int(rows.sum()), float(dismissed[rows].mean()))
+def _group(attribute: str, group: str, rows: Bool, dismissed: Bool, *, told: bool, share_told: bool) -> GroupOpinions:
+    return GroupOpinions(
+        attribute, group, int(rows.sum()) if told else None, float(dismissed[rows].mean()) if share_told else None
+    )
 
 
 def _later_left(opinions: Opinions, dismissed: Bool) -> tuple[LaterLeft, ...]:
     known = opinions.left != LABEL_UNKNOWN
-    left = opinions.left[known]
+    left, student = opinions.left[known], opinions.student[known]
     answers = np.stack([dismissed[known], ~dismissed[known]])
-    told = _to_tell(answers, opinions.student[known])
+    told = _to_tell(answers, student)
+    shares = told & _both_to_tell(answers, student, left == 1)
     return tuple(
-        LaterLeft(name, int(rows.sum()), float(left[rows].mean())) if tell else LaterLeft(name, None, None)
-        for name, rows, tell in zip((DISMISSED, AGREED), answers, told, strict=True)
+        LaterLeft(name, int(rows.sum()) if tell else None, float(left[rows].mean()) if share else None)
+        for name, rows, tell, share in zip((DISMISSED, AGREED), answers, told, shares, strict=True)
     )
+
+
+def _both_to_tell(member_GB: Bool, student_B: NDArray[np.int32], described_B: Bool) -> Bool:
+    """[G] whether a share may be told: of neither the opinions it counts nor the others would it tell too few students."""
+    counted, others = (_to_tell(member_GB[:, rows], student_B[rows]) for rows in (described_B, ~described_B))
+    return counted & others
 
 
 def _to_tell(member_GB: Bool, student_B: NDArray[np.int32]) -> Bool:

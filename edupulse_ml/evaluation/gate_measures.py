@@ -6,14 +6,13 @@ Legend: B rows, C students, R replicates, G groups, D bins of equal mass.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_ml.evaluation.bootstrap import bootstrap_metrics, cluster_weights, percentile_interval
+from edupulse_ml.evaluation.bootstrap import Interval, bootstrap_metrics, cluster_weights, percentile_interval
 from edupulse_ml.evaluation.gate_evidence import (
     CalibrationFigures,
     ErrorKind,
@@ -34,6 +33,7 @@ from edupulse_ml.evaluation.metrics import (
 )
 from edupulse_ml.evaluation.promotion_policy import FairnessPolicy, PromotionPolicy
 from edupulse_ml.evaluation.report import MIN_STUDENTS, TOO_FEW, Figure
+from edupulse_ml.evaluation.surest_gap import surest_gap
 
 CANDIDATE: Final = "candidate"
 ABC_RULE: Final = "abc_rule"
@@ -229,14 +229,13 @@ def _surest_gap(
             axis=1,
         )
     rate_G = wrong_GC.sum(axis=1) / asked_GC.sum(axis=1)
-    pairs = [(a, b) if rate_G[a] >= rate_G[b] else (b, a) for a, b in combinations(range(len(told)), 2)]
-    coverage = 1 - (1 - policy.confidence) / len(pairs)
-    found = []
-    for high, low in pairs:
-        interval = percentile_interval(draws_GR[high] - draws_GR[low], coverage=coverage)
-        gap = Figure(float(rate_G[high] - rate_G[low]), max(0.0, interval.low), interval.high)
-        found.append(FairnessGap(attribute, error, str(told[high]), str(told[low]), gap))
-    return max(found, key=lambda entry: (entry.gap.low, entry.gap.value))
+
+    def interval(high: int, low: int, coverage: float) -> Interval:
+        found = percentile_interval(draws_GR[high] - draws_GR[low], coverage=coverage)
+        return Interval(max(0.0, found.low), found.high)
+
+    pair = surest_gap(rate_G.tolist(), interval, confidence=policy.confidence)
+    return FairnessGap(attribute, error, str(told[pair.higher]), str(told[pair.lower]), pair.gap)
 
 
 def _is_large(rows: JudgedRows, asked: NDArray[np.bool_], error: ErrorKind, policy: FairnessPolicy) -> bool:

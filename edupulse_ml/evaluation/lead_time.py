@@ -18,6 +18,7 @@ FLAGS_NEEDED: Final = 2
 LEAD_DAYS: Final = (30, 60, 90)
 MIN_LEAVERS: Final = 10
 ECDF_POINTS: Final = 21
+DAYS_BETWEEN_LISTS: Final = 7
 TOO_LATE_DAYS: Final = 30
 """Flagged less than so many days before the last day attended is too late for most support."""
 SEEN_AT_DAYS: Final[tuple[int, ...]] = (0, 15, 30, 45, 60, 90, 120, 150, 180)
@@ -25,9 +26,9 @@ SEEN_AT_DAYS: Final[tuple[int, ...]] = (0, 15, 30, 45, 60, 90, 120, 150, 180)
 
 @dataclass(frozen=True)
 class LeadTime:
-    """Lead time of the leavers, in days. Shares are of the leavers who were flagged at all (`n_caught`);
-    `share_never_flagged` is of all `n_leavers`. None and an empty ECDF where fewer than ten leavers (or, for what
-    speaks of the caught, fewer than ten caught) would be described; `reason` then says so.
+    """Lead time of those who left while the lists were drawn up, in days. Shares are of the leavers who were flagged at
+    all (`n_caught`); `share_never_flagged` is of all `n_leavers`. None and an empty ECDF where fewer than ten leavers
+    (or, for what speaks of the caught, fewer than ten caught) would be described; `reason` then says so.
     """
 
     share_flagged_weekly: float
@@ -81,8 +82,10 @@ def lead_time(
     """Lead time over weekly scores: one row per student and week, `outcomes` with one entry per row.
 
     Weeks that end on or after a leaver's last day attended are left out. A leaver counts if there is at least one
-    scored week before that.
+    scored week before that, and if the last day attended is at most a week after the last list: a list cannot be asked
+    about those who left in a later school year. They stay on the lists as people who did not leave in that time.
     """
+    lists_end = int(cutoff_day.max(initial=-NEVER)) + DAYS_BETWEEN_LISTS
     before = cutoff_day < outcomes.event_day
     student, cutoff_day, score, event_day = (
         student[before],
@@ -94,7 +97,7 @@ def lead_time(
     students, first_flag = first_sustained_flag(student, cutoff_day, flagged)
     event = np.full(len(students), NEVER, dtype=np.int32)
     event[np.searchsorted(students, student)] = event_day
-    leaves = event != NEVER
+    leaves = event <= lists_end
     lead = (event[leaves].astype(np.int64) - first_flag[leaves])[first_flag[leaves] != NEVER].astype(np.float64)
     n_leavers, n_caught = int(leaves.sum()), len(lead)
     described = n_caught >= MIN_LEAVERS

@@ -31,6 +31,8 @@ COUNT_DAY: Final = 1
 
 CODES_SETTLED_ON_COUNT_DAY: Final = ("year_end", "changed_school", "unknown")
 COMPLETION_CODES: Final = ("graduated", "failed")
+MAX_STRAY_SHARE: Final = 0.05
+"""Of those who were enrolled, so many may have a `year_end` exit without a school year having ended."""
 
 
 def next_count_day(days: Int32) -> Int32:
@@ -61,7 +63,8 @@ def outcomes_from_exits(
 
     Between the end of a school year and the next 1 October nobody can know who of those who finished the year will
     come back; leavers of that year are known all the same. The result's `as_of_day` is therefore the year's last day
-    then, so that no question is answered for leavers only.
+    then, so that no question is answered for leavers only. A year has ended where more than `MAX_STRAY_SHARE` of the
+    students have a `year_end` exit since the last 1 October; a stray one in mid-year censors its own student only.
 
     Raises:
         InvalidInputError: a code in `dropout_codes` does not exist.
@@ -93,10 +96,12 @@ def outcomes_from_exits(
 @dataclass(frozen=True)
 class NamedExits:
     """What the registry says of N students beyond an enrolment's mere end. `is_named`: the last enrolment ended in an exit
-    whose code names the cause. `last_entry_day`: the latest entry known, -NEVER without any.
+    whose code names the cause. `gives_last_day`: in one that gives the last day attended. `last_entry_day`: the latest
+    entry known, -NEVER without any.
     """
 
     is_named: Bool
+    gives_last_day: Bool
     last_entry_day: Int32
 
 
@@ -104,19 +109,25 @@ def named_exits(exits: ExitEvents, *, as_of_day: int, n_students: int) -> NamedE
     """What the registry says of each student, as known on `as_of_day`."""
     known = filter_events(exits, (exits.known_day <= as_of_day) & (as_of_day < exits.superseded_day))
     closed = (known.exit_day != NEVER) & (known.exit_code >= 0)
-    named = closed & ~np.isin(known.exit_code, _codes(CODES_SETTLED_ON_COUNT_DAY))
     count_day = next_count_day(np.where(closed, known.exit_day, 0).astype(np.int32))
-    is_named = np.zeros(n_students, dtype=np.bool_)
-    is_named[known.student[named & ~_goes_on(known, count_day)]] = True
+    last = closed & ~_goes_on(known, count_day)
+    is_named, gives_last_day = np.zeros(n_students, dtype=np.bool_), np.zeros(n_students, dtype=np.bool_)
+    is_named[known.student[last & ~np.isin(known.exit_code, _codes(CODES_SETTLED_ON_COUNT_DAY))]] = True
+    gives_last_day[known.student[last & (known.last_attended_day != NEVER)]] = True
     last_entry = np.full(n_students, -NEVER, dtype=np.int32)
     np.maximum.at(last_entry, known.student, known.entry_day)
-    return NamedExits(is_named, last_entry)
+    return NamedExits(is_named, gives_last_day, last_entry)
 
 
 def _last_answerable_day(known: ExitEvents, count_day: Int32, *, as_of_day: int) -> int:
-    unsettled = (known.exit_code == EXIT_CODES.index("year_end")) & (count_day > as_of_day)
-    unsettled &= ~_goes_on(known, count_day)
+    ended = (known.exit_code == EXIT_CODES.index("year_end")) & (count_day > as_of_day)
+    unsettled = ended & ~_goes_on(known, count_day)
     if not unsettled.any():
+        return as_of_day
+    # Who has come back already counts as ended too: in September only those who may never come back are unsettled.
+    with_end = np.unique(known.student[ended])
+    still_open = np.setdiff1d(known.student[known.exit_day == NEVER], with_end)
+    if len(with_end) <= MAX_STRAY_SHARE * (len(with_end) + len(still_open)):
         return as_of_day
     # Schools close within days of each other; the median keeps one odd entry from deciding for everybody.
     return min(as_of_day, int(np.median(known.exit_day[unsettled])) - 1)

@@ -15,7 +15,7 @@ from edupulse_ml.core.feedback import OUTCOME_WORDS, OutcomeWord, ReportedOutcom
 from edupulse_ml.core.outcomes import Outcomes
 from edupulse_ml.core.records import ExitEvents
 from edupulse_ml.core.weeks import NEVER
-from edupulse_ml.evaluation.outcomes import named_exits
+from edupulse_ml.evaluation.outcomes import named_exits, outcomes_from_exits
 
 Int32 = NDArray[np.int32]
 Bool = NDArray[np.bool_]
@@ -34,13 +34,25 @@ class MergedOutcomes:
     n_overruled: int
 
 
+def merged_outcomes(
+    exits: ExitEvents, reported: ReportedOutcomes, *, as_of_day: int, n_students: int
+) -> MergedOutcomes:
+    """What became of students 0..n_students-1, as known on `as_of_day`: the outcomes that scores are learned from and
+    judged by.
+    """
+    # A graduate cannot leave without a diploma any more: that is an answer, not an unknown.
+    registry = outcomes_from_exits(exits, as_of_day=as_of_day, n_students=n_students, completers_never_leave=True)
+    return with_reported(registry, reported, exits, as_of_day=as_of_day)
+
+
 def with_reported(
     registry: Outcomes, reported: ReportedOutcomes, exits: ExitEvents, *, as_of_day: int
 ) -> MergedOutcomes:
     """The registry's outcomes, completed by what was reported by `as_of_day`; of several reports about a student, the one
     about the latest day counts.
 
-    - `left`: the event, on the day given.
+    - `left`: the event, on the day given; a last day attended that the registry gives stands, and so does an earlier one
+      that it concludes.
     - `stayed`: no event up to the day given; one that was only concluded from a missing enrolment is taken back.
     - `transferred`: censored from the day given on.
     - `graduated`: known to stay for ever.
@@ -57,21 +69,33 @@ def with_reported(
     event_day, followed = registry.event_day.copy(), registry.followed_until.copy()
     for word, apply in _RULES.items():
         chosen = (latest.outcome == _CODE[word]) & ~overruled
-        at, day = latest.student[chosen], latest.day[chosen]
-        event_day[at], followed[at] = apply(event_day[at], followed[at], day)
+        at = latest.student[chosen]
+        said = _Registry(event_day[at], followed[at], known.gives_last_day[at])
+        event_day[at], followed[at] = apply(said, latest.day[chosen])
     return MergedOutcomes(
         Outcomes(event_day, followed, registry.as_of_day), int((~overruled).sum()), int(overruled.sum())
     )
 
 
-def _left(event_day: Int32, followed: Int32, day: Int32) -> tuple[Int32, Int32]:
-    """Where the registry concluded the same, its day stands."""
-    del followed
-    event_day = np.where(event_day == NEVER, day, event_day).astype(np.int32)
+@dataclass(frozen=True)
+class _Registry:
+    """The registry's outcomes of the students of one rule; `gives_last_day` as in `NamedExits`."""
+
+    event_day: Int32
+    followed: Int32
+    gives_last_day: Bool
+
+
+def _left(registry: _Registry, day: Int32) -> tuple[Int32, Int32]:
+    # An exit that only closes the roll says when the year ended, months after the student was last seen: those weeks of
+    # absence must not become examples (science.md 2.5.2).
+    is_open = (registry.event_day == NEVER) | ~registry.gives_last_day
+    event_day = np.where(is_open, np.minimum(registry.event_day, day), registry.event_day).astype(np.int32)
     return event_day, event_day
 
 
-def _stayed(event_day: Int32, followed: Int32, day: Int32) -> tuple[Int32, Int32]:
+def _stayed(registry: _Registry, day: Int32) -> tuple[Int32, Int32]:
+    event_day, followed = registry.event_day, registry.followed
     still_left = (event_day != NEVER) & (event_day >= day)
     longer = np.maximum(np.where(event_day == NEVER, followed, day), day).astype(np.int32)
     return (
@@ -80,17 +104,18 @@ def _stayed(event_day: Int32, followed: Int32, day: Int32) -> tuple[Int32, Int32
     )
 
 
-def _transferred(event_day: Int32, followed: Int32, day: Int32) -> tuple[Int32, Int32]:
-    until = np.where(event_day == NEVER, np.minimum(followed, day), day)
-    return np.full_like(event_day, NEVER), until.astype(np.int32)
+def _transferred(registry: _Registry, day: Int32) -> tuple[Int32, Int32]:
+    until = np.where(registry.event_day == NEVER, np.minimum(registry.followed, day), day)
+    return np.full_like(day, NEVER), until.astype(np.int32)
 
 
-def _graduated(event_day: Int32, followed: Int32, day: Int32) -> tuple[Int32, Int32]:
-    del followed, day
-    return np.full_like(event_day, NEVER), np.full_like(event_day, NEVER)
+def _graduated(registry: _Registry, day: Int32) -> tuple[Int32, Int32]:
+    del registry
+    return np.full_like(day, NEVER), np.full_like(day, NEVER)
 
 
-_Rule: TypeAlias = Callable[[Int32, Int32, Int32], tuple[Int32, Int32]]
+_Rule: TypeAlias = Callable[[_Registry, Int32], tuple[Int32, Int32]]
+"""From what the registry says and the day reported to the days of the event and of the end of follow-up."""
 _RULES: Final[Mapping[OutcomeWord, _Rule]] = {
     "left": _left,
     "stayed": _stayed,

@@ -52,7 +52,8 @@ def lead_time_sentence(lead: LeadTime) -> str:
     return (
         f"Half of the leavers who were flagged were flagged {lead.median_days:.0f} or more days before their last day "
         f"attended ({100 * lead.share_at_least_60:.0f} % of them at least 60 days before); "
-        f"{100 * lead.share_never_flagged:.0f} % of all {lead.n_leavers} leavers were never flagged."
+        f"{100 * lead.share_never_flagged:.0f} % of all {lead.n_leavers} who left while the lists were drawn up were "
+        "never flagged."
     )
 
 

@@ -77,12 +77,20 @@ def late_findings(records: Records, *, policy: DataPolicy) -> Iterator[Finding]:
         slow = {school: share for school, share in late.items() if share > limits.share}
         if slow and table in late_days:
             yield _late(table, slow, days=late_days[table], limit=limits.share)
-        for column in sorted({name for found in told.values() for record in found for name in record.missing}):
-            without = {
-                school: sum(record.missing.get(column, 0) for record in found) / sums[school]
-                for school, found in told.items()
-            }
-            yield from _column(table, column, without, policy)
+        for column in sorted({name for record in of_table for name in record.missing}):
+            yield from _column(table, column, _shares_without(column, by_school), policy)
+
+
+def _shares_without(column: str, by_school: Mapping[str, Sequence[RecordWeek]]) -> dict[str, float]:
+    """School to the share of the rows that should have the column and do not; schools with too few such rows are left
+    out.
+    """
+    due = {school: sum(week.due.get(column, week.rows) for week in found) for school, found in by_school.items()}
+    return {
+        school: sum(week.missing.get(column, 0) for week in found) / due[school]
+        for school, found in by_school.items()
+        if due[school] >= _ENOUGH_ROWS
+    }
 
 
 def _calendar_end(school_days: Mapping[str, Sequence[date]], today: date, *, limit: int) -> Iterator[Finding]:

@@ -20,8 +20,8 @@ TITLES: Final[Mapping[FigureKind, str]] = {
     "average_precision": "Average precision on outcomes",
     "calibration_slope": "Calibration slope on outcomes",
     "ece": "Calibration error on outcomes",
-    "fnr_gap": "Widest gap in missed leavers between groups",
-    "fpr_gap": "Widest gap in false alarms between groups",
+    "fnr_gap": "Surest gap in missed leavers between groups",
+    "fpr_gap": "Surest gap in false alarms between groups",
 }
 ADVICE: Final[Mapping[FigureKind, str]] = {
     "psi": "Ask what changed: a rule of recording, a feed, or the students. If the students, train on the newer years.",

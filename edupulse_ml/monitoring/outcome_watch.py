@@ -168,7 +168,7 @@ def _gaps(report: EvaluationReport, task: str, policy: OutcomePolicy) -> Iterato
             found = report.fairness.gap(metric, model=SERVED, task=task, attribute=attribute)
             if found is not None:
                 is_wide = found.gap.low is not None and found.gap.low > policy.gap_above
-                note = None if found.highest is None else f"highest for {found.highest}, lowest for {found.lowest}"
+                note = None if found.higher is None else f"higher for {found.higher} than for {found.lower}"
                 yield _figure(
                     kind, f"{task}:{attribute}", found.gap, limit=policy.gap_above, is_alert=is_wide, note=note
                 )

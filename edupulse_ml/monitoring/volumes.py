@@ -1,5 +1,6 @@
 """Sudden falls in how many records a school delivers, and months that it declares to be silent."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -19,15 +20,29 @@ _LEAST_REFERENCE: Final = 4
 
 @dataclass(frozen=True)
 class Fall:
-    """Weeks in a row in which a school delivered much less than before. Both counts are rows."""
+    """Weeks with school in a row, in order, in which a school delivered much less than before. Both counts are rows."""
 
     school_id: str
-    first_week: date
-    last_week: date
-    school_year: int
+    weeks: tuple[SchoolWeek, ...]
     rows: int
     expected: float
-    student_days: int
+
+    @property
+    def first_week(self) -> date:
+        return self.weeks[0].week
+
+    @property
+    def last_week(self) -> date:
+        return self.weeks[-1].week
+
+    @property
+    def student_days(self) -> int:
+        return sum(week.student_days for week in self.weeks)
+
+    @property
+    def school_years(self) -> set[int]:
+        """More than one where the weeks span a summer."""
+        return {week.school_year for week in self.weeks}
 
 
 def volume_findings(
@@ -39,23 +54,9 @@ def volume_findings(
         falls = falls_of(weeks, records.get(table, ()), table=table, policy=policy)
         blocked = _blocked_years(weeks, falls, policy=policy) if table in policy.block_tables else {}
         for year, share in sorted(blocked.items()):
-            of_year = [fall for fall in falls if fall.school_year == year]
-            yield Finding(
-                name=f"volume.{table}",
-                severity="blocker",
-                message=(
-                    f"{table}: in weeks with {per_cent(share)} of the district's student-days of {year}-{year + 1}, far"
-                    f" fewer rows came than before, at {listed(sorted({fall.school_id for fall in of_year}))}."
-                ),
-                advice="A delivery is missing: import these weeks again.",
-                schools=tuple(sorted({fall.school_id for fall in of_year})),
-                first_week=min(fall.first_week for fall in of_year),
-                last_week=max(fall.last_week for fall in of_year),
-                figure=share,
-                limit=policy.block_share,
-            )
+            yield _blocker(table, year, share, _fallen_weeks(falls, year), policy)
         for fall in falls:
-            if fall.school_year not in blocked:
+            if not fall.school_years <= blocked.keys():
                 yield _told(table, fall, policy)
 
 
@@ -103,20 +104,47 @@ def _run(
     expected = sum(share for _, share in low)
     if float(poisson.cdf(found, expected)) >= policy.chance_below:
         return []
-    first, last = low[0][0], low[-1][0]
-    days = sum(week.student_days for week, _ in low)
-    return [Fall(school, first.week, last.week, last.school_year, found, expected, days)]
+    return [Fall(school, tuple(week for week, _ in low), found, expected)]
 
 
 def _blocked_years(weeks: Sequence[SchoolWeek], falls: Sequence[Fall], *, policy: VolumePolicy) -> dict[int, float]:
-    """School year to the share of its student-days in fallen weeks, where that is above the limit."""
+    """School year to the share of its student-days in fallen weeks, where that is above the limit.
+
+    The year in progress counts as at least as long as the one before: of its first weeks, one is most of the year so far
+    and little of what a model learns from.
+    """
+    days: Counter[int] = Counter()
+    for week in weeks:
+        days[week.school_year] += week.student_days
     shares: dict[int, float] = {}
-    for year in {fall.school_year for fall in falls}:
-        whole = sum(week.student_days for week in weeks if week.school_year == year)
-        fallen = sum(fall.student_days for fall in falls if fall.school_year == year)
+    for year in {year for fall in falls for year in fall.school_years}:
+        whole = max(days[year], days[year - 1]) if year == max(days) else days[year]
+        fallen = sum(week.student_days for week in _fallen_weeks(falls, year))
         if fallen > policy.block_share * whole:
             shares[year] = fallen / whole
     return shares
+
+
+def _fallen_weeks(falls: Sequence[Fall], year: int) -> list[SchoolWeek]:
+    return [week for fall in falls for week in fall.weeks if week.school_year == year]
+
+
+def _blocker(table: str, year: int, share: float, fallen: Sequence[SchoolWeek], policy: VolumePolicy) -> Finding:
+    schools = sorted({week.school_id for week in fallen})
+    return Finding(
+        name=f"volume.{table}",
+        severity="blocker",
+        message=(
+            f"{table}: in weeks of {year}-{year + 1} that hold {per_cent(share)} of the district's student-days of a school"
+            f" year, far fewer rows came than before, at {listed(schools)}."
+        ),
+        advice="A delivery is missing: import these weeks again.",
+        schools=tuple(schools),
+        first_week=min(week.week for week in fallen),
+        last_week=max(week.week for week in fallen),
+        figure=share,
+        limit=policy.block_share,
+    )
 
 
 def _told(table: str, fall: Fall, policy: VolumePolicy) -> Finding:

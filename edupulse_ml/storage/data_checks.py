@@ -1,7 +1,7 @@
 """What the check of the data counts: records by school and week, and nothing about any one student."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Final, LiteralString
 from zoneinfo import ZoneInfo
@@ -17,7 +17,7 @@ from edupulse_ml.storage.sql import load_queries
 VERSIONED: Final = (ENROLLMENTS, ATTENDANCE, GRADES, TRANSCRIPT, DISCIPLINE)
 """Tables that keep every version of a row."""
 
-_MISSING, _IMPOSSIBLE = "missing_", "impossible_"
+_MISSING, _IMPOSSIBLE, _DUE = "missing_", "impossible_", "due_"
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "enrollments": ("student_key", "school_key", "entry_date"),
     "attendance_records": ("student_key", "date"),
@@ -45,7 +45,8 @@ class SchoolWeek:
 class RecordWeek:
     """Records of one table of one school and week. `school_id` None: not attributable to a school, as where the student
     was on no roll. `latest` is the last `recorded_at`; `missing` and `impossible` count rows by what is wrong with them,
-    `late` those recorded later than was asked about (None: the table has no such measure).
+    `late` those recorded later than was asked about (None: the table has no such measure). `due` counts the rows that
+    should have a column; columns that it does not name are due in every row.
     """
 
     school_id: str | None
@@ -55,6 +56,7 @@ class RecordWeek:
     late: int | None
     missing: Mapping[str, int]
     impossible: Mapping[str, int]
+    due: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 @dataclass(frozen=True)
@@ -204,4 +206,5 @@ def _record_week(row: Mapping[str, Any]) -> RecordWeek:
         late=row.get("late"),
         missing=counts(_MISSING),
         impossible=counts(_IMPOSSIBLE),
+        due=counts(_DUE),
     )

@@ -85,7 +85,9 @@ class MonitoringRepository:
     async def served_scores(
         self, *, from_week: int, to_week: int, as_of: datetime, versions: Collection[ModelVersion]
     ) -> ScoreColumns:
-        """Of each student and feature week, both ends included, the latest prediction of these versions."""
+        """Of each student and feature week, both ends included, the latest prediction of these versions; only those made
+        by `as_of`, and less than seven days after the moment they speak from.
+        """
         parameters = {
             "from_week": day_from_number(from_week),
             "to_week": day_from_number(to_week),

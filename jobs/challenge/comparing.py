@@ -5,7 +5,6 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from zoneinfo import ZoneInfo
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +13,6 @@ from edupulse_ml.core.challenge import Challenge
 from edupulse_ml.core.errors import NotFoundError
 from edupulse_ml.core.ids import ModelVersion, StudentKey
 from edupulse_ml.core.outcomes import Outcomes, Task, task_labels
-from edupulse_ml.core.weeks import local_day
 from edupulse_ml.evaluation.challenge_report import (
     ArmRows,
     ChallengeReport,
@@ -22,11 +20,11 @@ from edupulse_ml.evaluation.challenge_report import (
     arm_report,
     shadow_report,
 )
-from edupulse_ml.evaluation.outcomes import outcomes_from_exits
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from edupulse_ml.models.strategies import load_strategy
 from edupulse_ml.registry.models import ModelRegistry
 from edupulse_ml.storage.challenges import ChallengeSetting, FirstAnswer, PostgresChallengeStore, ShadowPair
+from jobs.known_outcomes import known_outcomes
 from jobs.wiring import JobContext
 
 Int32 = NDArray[np.int32]
@@ -176,8 +174,5 @@ def _answers(registry: ModelRegistry, version: ModelVersion, task: Task) -> bool
 
 
 async def _outcomes(context: JobContext, *, as_of: datetime) -> KnownOutcomes:
-    district = await context.reader.district()
     keys = sorted(await context.reader.all_student_keys())
-    exits = await context.reader.exits_of(keys, as_of=as_of)
-    day = local_day(as_of, ZoneInfo(district.timezone))
-    return KnownOutcomes(keys, outcomes_from_exits(exits, as_of_day=day, n_students=len(keys)))
+    return KnownOutcomes(keys, await known_outcomes(context, keys, as_of=as_of))

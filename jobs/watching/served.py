@@ -3,19 +3,17 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from edupulse_ml.core.ids import ModelVersion, StudentKey
 from edupulse_ml.core.outcomes import EARLY_TASK, Task
 from edupulse_ml.core.tables import AUDIT_ATTRIBUTES
-from edupulse_ml.core.weeks import local_day
-from edupulse_ml.evaluation.outcomes import outcomes_from_exits
 from edupulse_ml.monitoring.cohort_drift import Cohort
 from edupulse_ml.monitoring.outcome_watch import ServedScores, Students
 from edupulse_ml.storage.monitoring import MonitoringRepository
 from edupulse_ml.storage.records import AuditAttributeReader
+from jobs.known_outcomes import known_outcomes
 from jobs.wiring import JobContext
 
 _DAYS_PER_WEEK: Final = 7
@@ -29,8 +27,8 @@ def score_tasks(task: Task) -> tuple[Task, Task]:
 async def read_scores(
     context: JobContext, *, version: ModelVersion, week_numbers: Mapping[int, int], as_of: datetime
 ) -> Cohort:
-    """What one version said of the weeks (Mondays) in `week_numbers`, in the order of `score_tasks`; the values are the
-    numbers of the weeks in their school year.
+    """What one version said in time of the weeks (Mondays) in `week_numbers`, in the order of `score_tasks`; the values are
+    the numbers of the weeks in their school year.
     """
     found = await MonitoringRepository(context.database).served_scores(
         from_week=min(week_numbers), to_week=max(week_numbers), as_of=as_of, versions=[version]
@@ -49,8 +47,8 @@ async def read_served(
     version: ModelVersion,
     as_of: datetime,
 ) -> tuple[ServedScores, Students]:
-    """Predictions of `version` and of every version that has been champion, made of the weeks in the last `days`, and
-    their students' outcomes as known at `as_of`.
+    """Predictions of `version` and of every version that has been champion, made in time of the weeks in the last
+    `days`, and their students' outcomes as known at `as_of`.
     """
     runs = MonitoringRepository(context.database)
     found = await runs.served_scores(
@@ -67,17 +65,10 @@ async def read_served(
 
 
 async def _students(context: JobContext, keys: list[StudentKey], *, as_of: datetime) -> Students:
-    zone = ZoneInfo((await context.reader.district()).timezone)
-    outcomes = outcomes_from_exits(
-        await context.reader.exits_of(keys, as_of=as_of),
-        as_of_day=local_day(as_of, zone),
-        n_students=len(keys),
-        completers_never_leave=True,
-    )
     persons = await context.reader.person_ids(keys)
     audit = AuditAttributeReader(context.database)
     return Students(
         np.unique(np.asarray(persons, dtype=np.str_), return_inverse=True)[1].astype(np.int32),
-        outcomes,
+        await known_outcomes(context, keys, as_of=as_of),
         {name: await audit.attribute_of(keys, attribute=name) for name in AUDIT_ATTRIBUTES},
     )

@@ -13,13 +13,15 @@ from deployments.components import RegistryModels
 from edupulse_ml.core.challenge import Challenge, ShadowPrediction
 from edupulse_ml.core.contract import current_contract
 from edupulse_ml.core.errors import ConflictError, ContractMismatchError, InvalidInputError, NotFoundError
-from edupulse_ml.core.ids import DistrictId, ModelVersion, PredictionId
+from edupulse_ml.core.feedback import OutcomeFeedback
+from edupulse_ml.core.ids import DistrictId, ModelVersion, PredictionId, StudentId
 from edupulse_ml.core.outcomes import EARLY_TASK, risk_task
 from edupulse_ml.core.predictions import Prediction
 from edupulse_ml.registry.models import ModelRegistry, model_name
 from edupulse_ml.registry.tracking import tracked_run
 from edupulse_ml.storage.challenges import PostgresChallengeStore, SettingUnderWayError
 from edupulse_ml.storage.connection import Database
+from edupulse_ml.storage.feedback import FeedbackRepository
 from edupulse_ml.storage.predictions import PostgresPredictionStore
 from edupulse_ml.storage.promotions import PromotionRepository, PromotionUnderWayError
 from edupulse_ml.storage.records import PostgresRecordReader
@@ -29,9 +31,9 @@ from jobs.promotion.deciding import PromotionPlaces
 from tests.fakes.clocks import FixedClock
 from tests.fakes.predictions import prediction
 from tests.fakes.scored_district import make_artifact
-from tests.fakes.store_world import SCHOOLS, STUDENTS, World
+from tests.fakes.store_world import NOW, SCHOOLS, STUDENTS, World
 
-N_STUDENTS = 60
+N_STUDENTS = 120
 MONDAY = date(2024, 9, 30)
 BEGUN = datetime(2024, 10, 8, 15, tzinfo=UTC)
 LEFT = set(range(0, N_STUDENTS, 3))
@@ -397,6 +399,52 @@ def test_answers_about_the_past_do_not_enter_the_challenge(places: Places) -> No
         (student(1), old, 1),
         (student(3), 0.9, 1),
     ]
+
+
+def test_graduates_stayed_and_reported_leavers_left(places: Places) -> None:
+    graduates, reported = ([f"{letter}{number:02d}" for number in range(15)] for letter in "gr")
+    names = [*graduates, *reported]
+    seen = {"school_id": "north", "grade_level": 12, "entry_date": "2024-08-26"}
+    ended = {"exit_date": "2025-01-31", "exit_code": "graduated"}
+    places.world.load(
+        {
+            "students": [{"student_id": name} for name in names],
+            "enrollments": [{"student_id": name, **seen, **(ended if name in graduates else {})} for name in names],
+        }
+    )
+    challenge = places.begin(shadow=1.0)
+    given = BEGUN + timedelta(hours=1)
+    made = [
+        prediction(number, student=name, created_at=given, as_of=given, feature_week=MONDAY)
+        for number, name in enumerate(names)
+    ]
+    said = [
+        ShadowPrediction(answer, replace(answer, prediction_id=PredictionId(str(UUID(int=5000 + number)))))
+        for number, answer in enumerate(made)
+    ]
+    left = [
+        OutcomeFeedback(
+            key=name,
+            student_id=StudentId(name),
+            given_by="registrar",
+            outcome="left",
+            happened_on=date(2024, 12, 2),
+            recorded_at=datetime(2024, 12, 9, tzinfo=UTC),
+        )
+        for name in reported
+    ]
+
+    async def work(found: PromotionPlaces) -> None:
+        await PostgresPredictionStore(found.database).save(
+            made, actor="a", action="predict", request_ids=["r"] * len(made)
+        )
+        await PostgresChallengeStore(found.database).save_shadows(said, challenge_id=challenge.challenge_id)
+        await FeedbackRepository(found.database, clock=FixedClock(NOW)).give(left, actor="a", request_id="r")
+
+    places.run(work)
+    shadow = places.compare().shadow
+    assert shadow.models["champion"].n_students == len(names), "an outcome is known of everybody"
+    assert shadow.models["champion"].figures["share_left"].value == 0.5
 
 
 def test_history_shows_what_was_answered_and_not_what_was_said_unheard(places: Places) -> None:

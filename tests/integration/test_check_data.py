@@ -105,6 +105,34 @@ def test_rows_that_cannot_be_true_are_counted(district: ScoredDistrict) -> None:
     assert "attendance_records.overlapping_versions" not in impossible(early)
 
 
+def test_unmarked_work_and_exits_without_a_code_are_shares_of_what_is_due(district: ScoredDistrict) -> None:
+    # 210 pieces of work handed in long ago, 60 of them unmarked, beside work never handed in and work due last week; exits
+    # without any code beside enrolments that are open.
+    district.world.execute(
+        """
+        SELECT ensure_partitions('grades', '2025-03-01', '2025-05-31');
+        INSERT INTO grades (district_id, student_key, course_id, subject, is_core, term_id, assignment_id, category,
+            due_date, submitted_at, score_pct, points_weight, posted_at, recorded_at)
+        SELECT 'demo', student_key, 'c', 'math', true, 't', kind || number, 'quiz', due, handed_in, score, 1,
+            CASE WHEN score IS NOT NULL THEN timestamptz '2025-03-12' END, '2025-03-03'
+        FROM students, (VALUES
+            ('marked', 150, date '2025-03-10', timestamptz '2025-03-09', 80),
+            ('unmarked', 60, date '2025-03-10', timestamptz '2025-03-09', NULL),
+            ('never', 1000, date '2025-03-10', NULL, NULL),
+            ('recent', 300, date '2025-05-28', timestamptz '2025-05-27', NULL)
+        ) AS work (kind, times, due, handed_in, score), generate_series(1, times) AS number
+        WHERE student_id = 's004';
+        INSERT INTO enrollments (district_id, student_key, school_key, grade_level, entry_date, exit_date, recorded_at)
+        SELECT 'demo', student_key, school_key, 9, date '2020-01-01' + number, date '2020-01-02' + number, '2025-05-30'
+        FROM students, schools, generate_series(1, 200) AS number WHERE student_id = 's004' AND school_id = 'north';
+        UPDATE enrollments SET exit_code = NULL;
+        """
+    )
+    found = {finding.name: finding for finding in check(district.settings, NOW).findings}
+    assert found["missing.grades.score_pct"].figure == 60 / 210
+    assert found["missing.enrollments.exit_code"].figure == 1.0
+
+
 def test_no_sentence_names_a_student(district: ScoredDistrict) -> None:
     report = check(district.settings, NOW)
     assert report.findings

@@ -132,17 +132,25 @@ def test_two_at_once_leave_one_run(quiet: Watchable) -> None:
 
 
 def test_scores_and_their_outcomes_are_judged_once_they_are_there(quiet: Watchable) -> None:
-    report = quiet.monitor(now=NOW + timedelta(days=3)).report
-    (not_yet, _) = report.of("auc")
-    assert (not_yet.value, not_yet.note) == (None, "no prediction has come of age")
-
-    async def score() -> None:
-        for day in (date(2025, 11, 16), date(2026, 6, 7)):
-            await run_scoring(
-                quiet.settings, ScoreRequest(as_of=day, place="here"), clock=FixedClock(NOW), console=QUIET
+    def score(sunday: date, *, at: datetime) -> None:
+        request = ScoreRequest(as_of=sunday, place="here")
+        asyncio.run(run_scoring(quiet.settings, request, clock=FixedClock(at), console=QUIET))
+        # Workers date what they store by the machine's clock.
+        with psycopg.connect(quiet.admin_url, autocommit=True) as connection:
+            connection.execute("SELECT ensure_partitions('predictions', %(day)s, %(day)s)", {"day": at.date()})
+            connection.execute(
+                "UPDATE predictions SET created_at = %(at)s WHERE as_of >= %(sunday)s::date AND as_of < %(sunday)s::date + 2",
+                {"at": at, "sunday": sunday},
             )
 
-    asyncio.run(score())
+    score(date(2025, 10, 19), at=NOW)
+    report = quiet.monitor(now=NOW + timedelta(days=3)).report
+    (not_yet, _) = report.of("auc")
+    assert (not_yet.value, not_yet.note) == (None, "no prediction has come of age"), (
+        "scores of the past were not served"
+    )
+    for sunday in (date(2025, 11, 16), date(2026, 6, 7)):
+        score(sunday, at=datetime(sunday.year, sunday.month, sunday.day, 12, tzinfo=UTC) + timedelta(days=1))
     watched = quiet.monitor(now=NOW + timedelta(days=4))
     auc = watched.report.figure("auc", "risk_score")
     assert auc is not None

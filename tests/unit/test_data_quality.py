@@ -170,16 +170,11 @@ def test_a_holiday_makes_nothing_stale_but_a_calendar_that_has_ended_is_told() -
     assert [(finding.severity, finding.name) for finding in later.findings] == [("warning", "freshness.calendar")]
 
 
-def test_late_rows_unmarked_work_and_columns_never_given() -> None:
+def test_late_rows_and_columns_never_given() -> None:
     def late(record: RecordWeek) -> RecordWeek:
         return replace(record, late=record.rows // 10) if record.school_id == "west" else record
 
     assert found(changed(sound(), "grades", late)) == [("warning", "late.grades", ("west",))]
-
-    def unmarked(record: RecordWeek) -> RecordWeek:
-        return replace(record, missing={"score_pct": record.rows // 5 if record.school_id == "east" else 0})
-
-    assert found(changed(sound(), "grades", unmarked)) == [("warning", "missing.grades.score_pct", ("east",))]
 
     def without_periods(record: RecordWeek) -> RecordWeek:
         return replace(record, missing={"periods_scheduled": record.rows if record.school_id == "east" else 3})
@@ -187,6 +182,19 @@ def test_late_rows_unmarked_work_and_columns_never_given() -> None:
     assert found(changed(sound(), "attendance_records", without_periods)) == [
         ("warning", "missing.attendance_records.periods_scheduled", ("east",))
     ]
+
+
+@pytest.mark.parametrize(("due", "without", "is_told"), [(300, 60, True), (300, 24, False), (9, 9, False)])
+def test_unmarked_work_is_a_share_of_what_was_handed_in_and_due_long_ago(due: int, without: int, is_told: bool) -> None:
+    def unmarked(record: RecordWeek) -> RecordWeek:
+        assert without < 0.1 * record.rows, "of all work it would be no finding"
+        of_school = without if record.school_id == "east" else 0
+        return replace(record, missing={"score_pct": of_school}, due={"score_pct": due})
+
+    findings = judged(changed(sound(), "grades", unmarked)).findings
+    assert [(finding.name, finding.schools, finding.figure) for finding in findings] == (
+        [("missing.grades.score_pct", ("east",), without / due)] if is_told else []
+    )
 
 
 def test_impossible_rows_are_told_from_the_first_and_block_when_many() -> None:

@@ -133,7 +133,7 @@ def test_two_flags_in_three_weeks_are_needed() -> None:
 
 
 def test_lead_time_runs_from_the_sustained_flag_to_the_last_day_attended() -> None:
-    n, weeks = 40, 10
+    n, weeks = 40, 15
     student = np.repeat(np.arange(n, dtype=np.int32), weeks)
     cutoff = np.tile(np.arange(0, 7 * weeks, 7, dtype=np.int32), n)
     leaver = student < 12
@@ -149,6 +149,22 @@ def test_lead_time_runs_from_the_sustained_flag_to_the_last_day_attended() -> No
     assert len(found.ecdf_days) == 21
 
 
+def test_who_left_after_the_lists_had_ended_is_no_leaver_of_theirs() -> None:
+    n, weeks = 100, 10
+    student = np.repeat(np.arange(n, dtype=np.int32), weeks)
+    cutoff = np.tile(np.arange(0, 7 * weeks, 7, dtype=np.int32), n)
+    last_day = np.full(n, NEVER, np.int32)
+    last_day[:12], last_day[12:24], last_day[24:36] = 70, 71, 900
+    event = last_day[student]
+    score = np.where((student < 6) | (student >= 30) & (student < 34), 0.9, 0.1)
+    found = lead_time(student, cutoff, score, Outcomes(event, event, 2000), share=0.1)
+    assert (found.n_leavers, found.share_never_flagged) == (12, pytest.approx(0.5))
+    ten_flagged = np.where((student < 10) | (student >= 24) & (student < 36), 0.9, 0.1)
+    flagged = lead_time(student, cutoff, ten_flagged, Outcomes(event, event, 2000), share=0.22)
+    assert flagged.n_caught == 10
+    assert max(flagged.ecdf_days) <= 70
+
+
 def test_weeks_after_leaving_cannot_flag_anybody() -> None:
     n, weeks = 30, 8
     student = np.repeat(np.arange(n, dtype=np.int32), weeks)
@@ -161,7 +177,7 @@ def test_weeks_after_leaving_cannot_flag_anybody() -> None:
 
 def test_few_leavers_are_not_described() -> None:
     student, cutoff = np.arange(5, dtype=np.int32), np.zeros(5, np.int32)
-    event = np.full(5, 50, np.int32)
+    event = np.full(5, 5, np.int32)
     found = lead_time(student, cutoff, np.linspace(0, 1, 5), Outcomes(event, event, 400))
     assert found.median_days is None
     assert found.share_never_flagged is None

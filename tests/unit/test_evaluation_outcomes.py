@@ -1,5 +1,6 @@
 """Outcomes from exits (science.md 2.6), told as small cases: one student, some enrolments, one day of knowledge."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -227,3 +228,35 @@ def test_in_summer_no_question_reaches_beyond_the_year_that_ended() -> None:
     assert settled.as_of_day == day("2024-10-01")
     back_already = exits(YEAR_1, ("2024-08-15", None, None, None, "2024-08-15"))
     assert outcomes_from_exits(back_already, as_of_day=day("2024-08-20"), n_students=1).as_of_day == day("2024-08-20")
+
+
+def of_students(*groups: tuple[int, ExitEvents]) -> ExitEvents:
+    """Each group's enrolments, given to so many students."""
+    parts, n = [], 0
+    for count, events in groups:
+        for _ in range(count):
+            parts.append(replace(events, student=np.full_like(events.student, n)))
+            n += 1
+    return ExitEvents(
+        **{name: np.concatenate([getattr(part, name) for part in parts]) for name in ExitEvents.__annotations__}
+    )
+
+
+STRAY = exits(("2023-09-04", "2023-11-15", "year_end", "2023-11-14", "2023-11-15"))
+OPEN = exits(("2023-09-04", None, None, None, "2023-09-04"))
+BACK = exits(YEAR_1, ("2024-08-19", None, None, None, "2024-08-19"))
+
+
+@pytest.mark.parametrize(("stray", "answerable"), [(1, "2024-02-01"), (5, "2024-02-01"), (6, "2023-11-14")])
+def test_a_stray_year_end_freezes_nobody_but_its_own_student(stray: int, answerable: str) -> None:
+    rows = of_students((stray, STRAY), (100 - stray, OPEN))
+    found = outcomes_from_exits(rows, as_of_day=day("2024-02-01"), n_students=100)
+    assert found.as_of_day == day(answerable)
+    assert found.followed_until[0] == day("2023-11-14")
+    assert (found.followed_until[stray:] == day("2024-02-01")).all()
+
+
+def test_in_september_the_few_who_are_not_back_are_still_unsettled() -> None:
+    rows = of_students((1, exits(YEAR_1)), (99, BACK))
+    assert outcomes_from_exits(rows, as_of_day=day("2024-09-15"), n_students=100).as_of_day == day("2024-06-14")
+    assert outcomes_from_exits(rows, as_of_day=day("2024-10-01"), n_students=100).as_of_day == day("2024-10-01")

@@ -17,6 +17,8 @@ Report = tuple[OutcomeWord, str, str]
 
 OPEN = ("2023-09-04", None, None, None, "2023-09-04")
 YEAR_ENDED = ("2023-09-04", "2024-06-15", "year_end", "2024-06-14", "2024-06-15")
+ROLL_ENDED = ("2023-09-04", "2024-06-13", "year_end", None, "2024-06-13")
+"""Nobody wrote down a last day attended: what is known is when the roll was closed."""
 STAYS_FOR_EVER = (NEVER, NEVER)
 
 
@@ -46,6 +48,9 @@ def merged(registry: ExitEvents, given: ReportedOutcomes, as_of: str) -> tuple[t
         (OPEN, ("graduated", "2024-01-31", "2024-02-01"), "2024-03-01", STAYS_FOR_EVER),
         # After 1 October without an enrolment the registry concludes that the student left on the last day attended.
         (YEAR_ENDED, ("left", "2024-05-02", "2024-06-20"), "2024-11-01", (day("2024-06-14"), day("2024-06-14"))),
+        # Where no last day attended was recorded, the day before the roll was closed is no better than what people saw.
+        (ROLL_ENDED, ("left", "2024-01-30", "2024-02-03"), "2024-11-01", (day("2024-01-30"), day("2024-01-30"))),
+        (ROLL_ENDED, ("left", "2024-06-20", "2024-06-21"), "2024-11-01", (day("2024-06-12"), day("2024-06-12"))),
         (YEAR_ENDED, ("stayed", "2024-09-10", "2024-09-11"), "2024-11-01", (NEVER, day("2024-09-10"))),
         (YEAR_ENDED, ("transferred", "2024-06-20", "2024-07-01"), "2024-11-01", (NEVER, day("2024-06-20"))),
         (YEAR_ENDED, ("graduated", "2024-06-14", "2024-07-01"), "2024-11-01", STAYS_FOR_EVER),
@@ -59,6 +64,12 @@ def test_people_are_heard_where_the_registry_is_silent(
     row: tuple[str, str | None, str | None, str | None, str], report: Report, as_of: str, expected: tuple[int, int]
 ) -> None:
     assert merged(exits(row), reports(report), as_of) == (expected, 1, 0)
+
+
+def test_the_day_reported_is_the_same_before_and_after_the_first_of_october() -> None:
+    given = reports(("left", "2024-01-30", "2024-02-03"))
+    for as_of in ("2024-03-01", "2024-08-01", "2024-10-01", "2025-03-01"):
+        assert merged(exits(ROLL_ENDED), given, as_of)[0] == (day("2024-01-30"), day("2024-01-30"))
 
 
 @pytest.mark.parametrize("code", ["dropout", "transfer_out", "graduated", "deceased", "long_illness"])

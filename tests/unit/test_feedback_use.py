@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from edupulse_ml.core.feedback import Interventions
-from edupulse_ml.core.outcomes import risk_task
+from edupulse_ml.core.outcomes import risk_task, task_labels
 from edupulse_ml.core.sequences import PAD
 from edupulse_ml.core.weeks import NEVER
 from edupulse_ml.evaluation.reported_outcomes import MergedOutcomes
+from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY
 from jobs.experiment import Experiment, History, landmarks, set_up
 from jobs.feedback_use import FeedbackUse, feedback_notes, feedback_use
 from tests.fakes.judged_history import history
@@ -52,6 +53,29 @@ def test_what_was_left_out_is_counted_and_figures_are_told_with_and_without() ->
     left_out, judged = notes(found, use)
     assert left_out.startswith(f"{use.n_left_out:,} of {use.n_steps:,} student-weeks")
     assert "Without those: AUC" in judged
+
+
+@pytest.mark.parametrize(("answer", "side"), [(1, "met"), (0, "met"), (1, "rest"), (0, "rest")])
+@pytest.mark.parametrize(("students", "told"), [(9, False), (10, True)])
+def test_figures_with_and_without_need_ten_who_left_and_ten_who_stayed(
+    answer: int, side: str, students: int, told: bool
+) -> None:
+    found = experiment(history())
+    student, step = landmarks(found.test)
+    cutoff = (found.test.block.week[student, step] + CUTOFF_DAYS_AFTER_MONDAY).astype(np.int32)
+    label = task_labels(found.test.outcomes.select(student), cutoff_day=cutoff, task=TASK)
+    met = np.zeros(len(student), dtype=np.bool_)
+    for one in (0, 1):
+        who = np.unique(student[label == one])
+        assert len(who) >= 20, "enough for both sides"
+        few = who[:students] if one == answer else who[: len(who) // 2]
+        met |= (label == one) & (np.isin(student, few) ^ (one == answer and side == "rest"))
+    met_now = np.zeros_like(found.test.eligible)
+    met_now[student[met], step[met]] = True
+    use = FeedbackUse(1, 0, 0, met_now, 0, 0)
+    (sentence,) = notes(found, use)
+    assert ("Without those" in sentence) == told
+    assert sentence.startswith("Too few") != told
 
 
 def test_few_students_are_not_told_of() -> None:

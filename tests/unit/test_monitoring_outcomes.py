@@ -99,7 +99,7 @@ def test_a_group_whose_leavers_are_missed_is_an_alert() -> None:
     figures = outcome_figures(judged(unfair, students), tasks=TASKS, at_promotion={}, policy=LIMITS)
     (gap,) = [figure for figure in figures if figure.kind == "fnr_gap"]
     assert gap.is_alert
-    assert gap.note == "highest for male, lowest for female"
+    assert gap.note == "higher for male than for female"
 
 
 def test_nothing_has_come_of_age() -> None:

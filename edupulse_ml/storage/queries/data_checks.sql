@@ -1,6 +1,6 @@
 -- Counts of records by school and week, for the check of the data before training. No row speaks of a student.
 -- Weeks are the Monday's date. `as_of` hides what was recorded, or superseded, later. Columns named `missing_x`
--- and `impossible_x` are counts of rows.
+-- and `impossible_x` are counts of rows; `due_x` counts the rows that should have x, where those are not all.
 
 -- name: school_days
 SELECT school_id, coalesce(array_agg(date ORDER BY date) FILTER (WHERE is_instructional), '{}')
@@ -79,6 +79,9 @@ SELECT
         WHERE record.submitted_at IS NOT NULL AND record.score_pct IS NULL
             AND record.due_date + %(unmarked_days)s::integer < %(as_of_day)s::date
     ) AS missing_score_pct,
+    count(*) FILTER (
+        WHERE record.submitted_at IS NOT NULL AND record.due_date + %(unmarked_days)s::integer < %(as_of_day)s::date
+    ) AS due_score_pct,
     count(*) FILTER (WHERE roll.student_key IS NULL) AS impossible_outside_enrolment,
     count(*) FILTER (WHERE record.score_pct IS NOT NULL AND record.posted_at < record.submitted_at)
         AS impossible_posted_before_handed_in,
@@ -145,6 +148,7 @@ SELECT
     school.school_id, date_trunc('week', known.entry_date)::date AS week, count(*) AS n_rows,
     max(known.latest_of_school) AS latest,
     count(*) FILTER (WHERE exit_date IS NOT NULL AND exit_code IS NULL) AS missing_exit_code,
+    count(*) FILTER (WHERE exit_date IS NOT NULL) AS due_exit_code,
     count(*) FILTER (WHERE exit_date < entry_date) AS impossible_exit_before_entry,
     count(*) FILTER (WHERE last_attended_date > exit_date OR last_attended_date < entry_date)
         AS impossible_attended_outside_enrolment,

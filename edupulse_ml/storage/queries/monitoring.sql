@@ -19,11 +19,13 @@ WHERE student_weeks * 2 >= (SELECT max(student_weeks) FROM stored)
 ORDER BY week DESC LIMIT %(weeks)s;
 
 -- name: served_scores
--- One row of arrays: of each student and week the latest prediction of these versions.
+-- One row of arrays: of each student and week the latest prediction of these versions that was there to be acted on: made
+-- by the moment of the look, and within a week of the moment it speaks from. What is computed afterwards was never served.
 WITH latest AS (
     SELECT DISTINCT ON (student_key, feature_week) student_key, feature_week, risk_score, risk_60plus
     FROM predictions
     WHERE feature_week BETWEEN %(from_week)s AND %(to_week)s AND as_of <= %(as_of)s
+        AND created_at <= %(as_of)s AND created_at < as_of + interval '7 days'
         AND model_version = ANY(%(model_versions)s)
     ORDER BY student_key, feature_week, created_at DESC, prediction_id
 )
