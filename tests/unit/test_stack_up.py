@@ -180,7 +180,8 @@ def test_a_model_pinned_in_the_file_stays_pinned(servers: Recorder, monkeypatch:
             deployment["user_config"]["model"] = "7"
     monkeypatch.setattr(up, "load_config", lambda: document)
     up.up(Settings(home=servers.home), Console(quiet=True))
-    assert servers.deployed[0]["applications"] == document["applications"]
+    (deployed,), (written,) = servers.deployed[0]["applications"], document["applications"]
+    assert deployed["deployments"] == written["deployments"]
 
 
 def test_clients_find_the_api_in_the_home_folder_until_it_is_stopped(
