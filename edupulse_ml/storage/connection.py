@@ -3,7 +3,7 @@
 import re
 import select
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
@@ -134,11 +134,14 @@ class Database:
 
     @asynccontextmanager
     async def dedicated(self) -> AsyncGenerator[Connection, None]:
-        """A connection outside the pool, for long work; closed at the end."""
+        """A connection outside the pool, for long work; closed at the end, its locks freed before."""
         with translated_errors():
             async with await psycopg.AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
                 await _configure(connection)
-                yield connection
+                try:
+                    yield connection
+                finally:
+                    await _free_locks(connection)
 
     async def ping(self) -> None:
         """Return if PostgreSQL answers and holds EduPulse's tables.
@@ -148,6 +151,14 @@ class Database:
         """
         async with self.connection() as connection:
             await connection.execute("SELECT FROM districts LIMIT 1")
+
+
+async def _free_locks(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Free the session's advisory locks at once: a server notices a moment later that a connection was closed, and until
+    then refuses whoever asks for them next. A lost connection has lost them already.
+    """
+    with suppress(psycopg.Error):
+        await connection.execute("SELECT pg_advisory_unlock_all()")
 
 
 async def _check(connection: psycopg.AsyncConnection[Any]) -> None:

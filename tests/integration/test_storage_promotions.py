@@ -3,6 +3,7 @@
 import asyncio
 from datetime import timedelta
 
+import psycopg
 import pytest
 
 from edupulse_ml.core.errors import ConflictError
@@ -65,6 +66,24 @@ def test_a_decision_is_never_rewritten(world) -> None:
 
         with pytest.raises(StatementFailedError):
             world.run(forge)
+
+
+def test_locks_are_free_before_the_server_learns_that_their_connection_has_closed(world, monkeypatch) -> None:
+    async def stays_open(connection: psycopg.AsyncConnection) -> None:
+        del connection
+
+    async def work(database: Database) -> bool:
+        async with database.dedicated() as connection:
+            await connection.execute("SELECT pg_advisory_lock(77)")
+            monkeypatch.setattr(psycopg.AsyncConnection, "close", stays_open)
+        monkeypatch.undo()
+        async with database.connection() as next_one:
+            cursor = await next_one.execute("SELECT pg_try_advisory_lock(77)")
+            (free,) = await cursor.fetchone() or (False,)
+        await connection.close()
+        return free
+
+    assert world.run(work)
 
 
 def test_only_one_promotes_at_a_time_and_the_other_is_told(world) -> None:
