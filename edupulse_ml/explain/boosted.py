@@ -49,7 +49,7 @@ class TreeExplainer:
 
     def __init__(self, trees: TaskBoosters, *, task: str) -> None:
         self._trees, self._task = trees, task
-        self._paths = TreePaths(trees.boosters[task])
+        self._paths = TreePaths(*trees.boosters[task])
 
     def attributions(self, windows: TreeWindows) -> Float32:
         """[B, T, F]; a student's sum is f(student) - f(typical student)."""

@@ -13,6 +13,7 @@ Legend: B students, D columns, N split nodes, P conditions merged per leaf and c
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -37,10 +38,10 @@ class _Condition:
 
 
 class TreePaths:
-    """The paths of one booster; made once, used by several threads."""
+    """The paths of boosters whose mean logit is explained; made once, used by several threads."""
 
-    def __init__(self, booster: lgb.Booster) -> None:
-        found = _Walk.of(booster)
+    def __init__(self, *boosters: lgb.Booster) -> None:
+        found = _Walk.of(boosters)
         # By leaf, then column: a pair is a run of conditions, a leaf a run of pairs.
         conditions = sorted(found.conditions, key=lambda each: (each.leaf, each.column))
         self._column = np.array([each[0] for each in found.nodes], dtype=np.intp)
@@ -92,23 +93,27 @@ class TreePaths:
 
 @dataclass(frozen=True)
 class _Walk:
-    """Split nodes (column, threshold, whether missing goes left), conditions on the way to each leaf, leaf values."""
+    """Split nodes (column, threshold, whether missing goes left), conditions on the way to each leaf, leaf values;
+    `share` is what a booster counts in the mean.
+    """
 
     nodes: list[tuple[int, float, bool]]
     conditions: list[_Condition]
     values: list[float]
+    share: float
 
     @classmethod
-    def of(cls, booster: lgb.Booster) -> Self:
-        walk = cls([], [], [])
-        for tree in booster.dump_model()["tree_info"]:
-            walk.visit(tree["tree_structure"], ())
+    def of(cls, boosters: Sequence[lgb.Booster]) -> Self:
+        walk = cls([], [], [], 1.0 / len(boosters))
+        for booster in boosters:
+            for tree in booster.dump_model()["tree_info"]:
+                walk.visit(tree["tree_structure"], ())
         return walk
 
     def visit(self, part: dict[str, Any], way: tuple[tuple[int, bool], ...]) -> None:
         if "split_feature" not in part:
             leaf = len(self.values)
-            self.values.append(float(part["leaf_value"]))
+            self.values.append(self.share * float(part["leaf_value"]))
             self.conditions.extend(_Condition(leaf, self.nodes[node][0], node, left) for node, left in way)
             return
         node, threshold = len(self.nodes), float(part["threshold"])

@@ -1,4 +1,4 @@
-"""Fits the ensemble: networks of several seeds, LightGBM, and how much each counts.
+"""Fits the ensemble: networks and LightGBM of several seeds, and how much each kind counts.
 
 Legend: R rows, C = 2 members (`strategies.ensemble.MEMBERS`).
 """
@@ -17,7 +17,7 @@ from edupulse_ml.models.calibration import EVENTS_FOR_PLATT, Calibrator
 from edupulse_ml.models.cohort_scores import CohortScores, Predict, cohort_of_each_task, score_cohort
 from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.models.protocol import Progress, TrainingData
-from edupulse_ml.models.rivals.boosted import Boosted, BoostedOptions
+from edupulse_ml.models.rivals.boosted import Boosted, BoostedOptions, learning_tables
 from edupulse_ml.models.strategies.calibrated import sigmoid
 from edupulse_ml.models.strategies.ensemble import MEMBERS, EnsembleModel, Members
 from edupulse_ml.models.strategies.stacking import Stack, fit_stack
@@ -47,7 +47,7 @@ class TrainedEnsemble:
 
 @dataclass(frozen=True)
 class EnsembleOptions:
-    """`champion.training.seed` and the `seeds` - 1 numbers after it are the networks' seeds."""
+    """`champion.training.seed` and the `seeds` - 1 numbers after it are the seeds of the networks and of LightGBM."""
 
     champion: ChampionOptions
     seeds: int = DEFAULT_SEEDS
@@ -79,16 +79,8 @@ def train_ensemble(
         fitter(prepared, replace(training, seed=training.seed + member), headline, progress)
         for member in range(options.seeds)
     )
-    boosted = Boosted(norms, options=options.boosted)
-    boosted.fit(
-        train,
-        calibration,
-        tasks=every_task,
-        window_weeks=training.window_weeks,
-        seed=training.seed,
-        progress=progress,
-    )
-    members = Members(tuple(fit.network(training) for fit in fits), TaskBoosters(boosted.boosters))
+    trees = _fit_trees(norms, train, calibration, tasks=every_task, options=options, progress=progress)
+    members = Members(tuple(fit.network(training) for fit in fits), trees)
     weighed = _weigh(members, norms, calibration, held_out, tasks=every_task, options=options.champion)
     scored = weighed.scored
     calibrator = weighed.calibrators[headline.name]
@@ -111,6 +103,32 @@ def train_ensemble(
     )
     alone = _NetworksAlone(members, norms, every_task, weighed.networks_alone)
     return TrainedEnsemble(model, fits, alone.predict)
+
+
+def _fit_trees(
+    norms: InputNorms,
+    train: TrainingData,
+    calibration: TrainingData,
+    *,
+    tasks: Sequence[Task],
+    options: EnsembleOptions,
+    progress: Progress,
+) -> TaskBoosters:
+    """LightGBM of each seed, on the same student-weeks: seeds differ by the columns and rows drawn for each tree."""
+    training = options.champion.training
+    tables = learning_tables(
+        train,
+        calibration,
+        tasks=tasks,
+        window_weeks=training.window_weeks,
+        norms=norms,
+        max_rows=options.boosted.max_rows,
+        seed=training.seed,
+    )
+    fits = [Boosted(norms, options=options.boosted) for _ in range(options.seeds)]
+    for position, boosted in enumerate(fits):
+        boosted.fit_tables(tables, tasks=tasks, seed=training.seed + position, progress=progress)
+    return TaskBoosters.of_seeds([boosted.boosters for boosted in fits])
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def _boosted(
         task=headline,
         tasks=every_task,
         metadata={"trees": trees, **options.champion.metadata},
-        trees=TaskBoosters(fitted.boosters),
+        trees=TaskBoosters.of_seeds([fitted.boosters]),
     )
     return TrainedStrategy(model)
 

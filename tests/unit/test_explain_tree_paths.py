@@ -76,3 +76,12 @@ def test_a_booster_without_splits_gives_nothing_its_due():
     booster = lgb.train({"objective": "binary", "verbosity": -1}, lgb.Dataset(rows, label=label), num_boost_round=2)
     assert not TreePaths(booster).contributions(rows + 1, rows).any()
     assert TreePaths(booster).contributions(rows[:0], rows[:0]).shape == (0, COLUMNS)
+
+
+def test_several_boosters_share_what_moves_their_mean_logit():
+    fits = [boosted(seed=seed) for seed in (5, 6, 7)]
+    boosters, rows = [booster for booster, _ in fits], fits[0][1][:40]
+    reference = np.where(np.isnan(rows), np.nan, 0.0).astype(np.float32)
+    found = TreePaths(*boosters).contributions(rows, reference)
+    each = [TreePaths(booster).contributions(rows, reference) for booster in boosters]
+    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-10)

@@ -20,7 +20,7 @@ def batch():
     return windows(cohorts().calibration).select(slice(0, 60))
 
 
-def test_each_network_of_an_ensemble_has_the_next_seed(batch):
+def test_each_member_of_an_ensemble_has_the_next_seed(batch):
     seeds = []
 
     def noted(prepared, training, task, progress):
@@ -36,6 +36,8 @@ def test_each_network_of_an_ensemble_has_the_next_seed(batch):
     first, second, third = found.model.members.scores(batch, found.model.norms).network_logits
     assert not np.allclose(first, second)
     assert not np.allclose(second, third)
+    trees = [booster.model_to_string() for booster in found.model.members.trees.boosters["risk_score"]]
+    assert len(set(trees)) == 3
 
 
 def test_the_networks_alone_stand_in_the_report(batch):
@@ -100,7 +102,8 @@ def test_more_of_what_is_worse_in_every_week_never_lowers_the_risk_of_monotone_t
         return model.trees.logit(rows, "risk_score")
 
     before = logits(z)
-    used = model.trees.boosters["risk_score"].feature_importance()
+    (booster,) = model.trees.boosters["risk_score"]
+    used = booster.feature_importance()
     moves = 0.0
     for position, column in enumerate(FEATURES):
         if column.monotone:
