@@ -22,11 +22,13 @@ ALLOWED_FIELDS: Final = frozenset(
         # what runs
         "action", "command", "component", "deployment", "district", "job_id", "run_id", "source", "status", "step",
         # models and contracts
-        "concept", "contract_fingerprint", "epoch", "metric", "model", "model_version", "outcome", "policy_version",
+        "candidate", "champion", "concept", "contract_fingerprint", "epoch", "kind", "metric", "model", "model_version",
+        "outcome", "policy_version", "version", "withdrawn",
         # amounts
-        "attempt", "batch_size", "bytes", "cached", "candidates", "chunk", "chunks", "count", "dropped", "files",
-        "inserted", "misses", "pending", "read", "rejected", "rows", "seconds", "size", "student_weeks", "students",
-        "total", "unchanged", "updated", "weeks", "windows", "writes",
+        "attempt", "batch_size", "bytes", "cached", "calls_since_last_line", "candidates", "chunk", "chunks", "count",
+        "dropped", "failed", "files", "inserted", "misses", "pending", "read", "rejected", "rows", "seconds", "shadow",
+        "size", "split", "student_weeks", "students", "tables", "total", "unchanged", "updated", "weeks", "windows",
+        "writes",
         # servers
         "dependency", "error", "error_type", "host", "http_status", "pid", "port", "retry_after_s", "table", "url",
         # named on purpose: the store's surrogate, meaningless outside it
