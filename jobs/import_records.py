@@ -124,7 +124,7 @@ async def import_oulad_presentations(
 
 def default_rejects_path(settings: Settings, source: str) -> Path:
     """The rejects file of a source in the home folder; a later import of the same source replaces it."""
-    return StackPaths.of(settings.home).home / "rejects" / f"{source}.csv"
+    return StackPaths.of(settings.home).rejects(settings.district, source)
 
 
 @dataclass

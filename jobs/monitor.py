@@ -109,7 +109,8 @@ async def monitor_model(context: JobContext, request: WatchRequest, *, console: 
         looking = _Looking(context, model, fetched.version, as_of, day, policy_version, policy)
         report, outcomes = await looking.report(last_closed_week(as_of, zone), console)
         await runs.keep(_kept(report))
-        page = write_pages(report, None if outcomes is None else outcomes.report, context.paths.reports / "monitoring")
+        folder = context.paths.reports(context.settings.district) / "monitoring"
+        page = write_pages(report, None if outcomes is None else outcomes.report, folder)
     return Watched(report, page)
 
 

@@ -51,7 +51,7 @@ async def write_report(work: MonthWork, month: Month, *, titles: Mapping[str, st
         written=work.context.clock.now(),
     )
     pages = {"report.html": month_html(report), "report.json": report.to_json()}
-    folder = work.context.paths.reports / "monthly" / month.run.name
+    folder = work.context.paths.reports(work.context.settings.district) / "monthly" / month.run.name
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in pages.items():
         write_atomically(folder / name, text)

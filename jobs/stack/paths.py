@@ -67,10 +67,13 @@ class StackPaths:
     def mlflow_artifacts(self) -> Path:
         return self.home / "mlartifacts"
 
-    @property
-    def reports(self) -> Path:
-        """Pages that jobs leave for people."""
-        return self.home / "reports"
+    def reports(self, district: str) -> Path:
+        """Pages that jobs leave for a district's people; one home may serve several districts."""
+        return self.home / "reports" / district
+
+    def rejects(self, district: str, source: str) -> Path:
+        """The rejected rows of a district's latest import of a source."""
+        return self.home / "rejects" / district / f"{source}.csv"
 
     @property
     def identity(self) -> str:

@@ -67,7 +67,7 @@ class DataTeam:
         return ModelRegistry(f"sqlite:///{self.home}/mlflow.db", name=name, cache_dir=self.folder / "cache")
 
     def report(self, month: str) -> dict:
-        return json.loads((self.home / "reports" / "monthly" / month / "report.json").read_text())
+        return json.loads((self.home / "reports" / "demo" / "monthly" / month / "report.json").read_text())
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_a_month_that_was_killed_is_continued_and_done_once(team: DataTeam) -> N
     assert (report["outcome"], report["evaluated"]["model"]) == ("first", "boosted")
     assert len(report["steps"]) == len(STEPS) - 1
     assert report["data"]["findings"] is not None
-    page = (team.home / "reports" / "monthly" / month / "report.html").read_text()
+    page = (team.home / "reports" / "demo" / "monthly" / month / "report.html").read_text()
     assert "students scored with version 1" in page
     assert team.registry.read_text(team.registry.versions()[0], "monthly/report.html") == page
 

@@ -100,7 +100,7 @@ def test_bad_rows_are_listed_and_the_good_ones_stored(home: Path, tmp_path: Path
     code, shown = edupulse(home, "import", "csv", str(folder))
     assert code == 1, shown
     assert "3 rows were rejected; their reasons are in" in shown
-    lines = (home / "rejects" / "faulty.csv").read_text().splitlines()
+    lines = (home / "rejects" / "demo" / "faulty.csv").read_text().splitlines()
     assert lines[0] == "file,line,column,reason"
     assert sorted(line.split(",")[1] for line in lines[1:]) == ["92", "93", "94"]
     assert "nobody" not in "\n".join(lines)

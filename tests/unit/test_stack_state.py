@@ -111,3 +111,10 @@ def test_sockets_stay_in_the_home_unless_its_path_is_long(tmp_path: Path) -> Non
 def test_a_relative_home_is_taken_from_the_current_folder(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert StackPaths.of(Path(".edupulse")).home == tmp_path.resolve() / ".edupulse"
+
+
+def test_districts_of_one_home_do_not_overwrite_each_others_pages(tmp_path: Path) -> None:
+    paths = StackPaths.of(tmp_path)
+    assert paths.reports("north") != paths.reports("south")
+    assert paths.rejects("north", "sis") != paths.rejects("south", "sis")
+    assert all(path.is_relative_to(paths.home) for path in (paths.reports("north"), paths.rejects("north", "sis")))
