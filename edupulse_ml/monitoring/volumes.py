@@ -55,9 +55,9 @@ def volume_findings(
         blocked = _blocked_years(weeks, falls, policy=policy) if table in policy.block_tables else {}
         for year, share in sorted(blocked.items()):
             yield _blocker(table, year, share, _fallen_weeks(falls, year), policy)
-        for fall in falls:
-            if not fall.school_years <= blocked.keys():
-                yield _told(table, fall, policy)
+        told = [fall for fall in falls if not fall.school_years <= blocked.keys()]
+        for _, at_once in groupby(sorted(told, key=_span), key=_span):
+            yield _told(table, list(at_once), policy)
 
 
 def falls_of(
@@ -147,19 +147,26 @@ def _blocker(table: str, year: int, share: float, fallen: Sequence[SchoolWeek], 
     )
 
 
-def _told(table: str, fall: Fall, policy: VolumePolicy) -> Finding:
-    share = fall.rows / fall.expected
+def _span(fall: Fall) -> tuple[date, date]:
+    return fall.first_week, fall.last_week
+
+
+def _told(table: str, falls: Sequence[Fall], policy: VolumePolicy) -> Finding:
+    """Falls of the same weeks: a delivery that is missing at every school is one finding."""
+    share = sum(fall.rows for fall in falls) / sum(fall.expected for fall in falls)
+    schools = sorted(fall.school_id for fall in falls)
+    first_week, last_week = _span(falls[0])
     return Finding(
         name=f"volume.{table}",
         severity="warning",
         message=(
-            f"{table}: school {fall.school_id} delivered {per_cent(share)} of the rows that its weeks before let expect, "
-            f"from the week of {fall.first_week} to that of {fall.last_week}."
+            f"{table}: {per_cent(share)} of the rows came that the weeks before let expect, from the week of {first_week} to"
+            f" that of {last_week}, at {listed(schools)}."
         ),
-        advice="Ask the school whether a delivery is missing, and import it again.",
-        schools=(fall.school_id,),
-        first_week=fall.first_week,
-        last_week=fall.last_week,
+        advice="Ask there whether a delivery is missing, and import it again.",
+        schools=tuple(schools),
+        first_week=first_week,
+        last_week=last_week,
         figure=share,
         limit=policy.fallen_below,
     )

@@ -110,9 +110,20 @@ def test_a_short_week_is_no_fall_and_a_gap_in_delivery_is() -> None:
         return replace(record, rows=STUDENTS) if record.week == WEEKS[12] else record
 
     assert found(replace(changed(counts, "attendance_records", change), school_weeks=short)) == []
-    assert [name for _, name, _ in found(changed(counts, "attendance_records", change))] == [
-        "volume.attendance_records"
-    ] * 2
+    assert found(changed(counts, "attendance_records", change)) == [("warning", "volume.attendance_records", SCHOOLS)]
+
+
+def test_schools_are_told_of_together_where_the_same_weeks_fell() -> None:
+    low = {("east", WEEKS[10]): 0, ("west", WEEKS[10]): STUDENTS, ("west", WEEKS[14]): STUDENTS}
+
+    def change(record: RecordWeek) -> RecordWeek:
+        return replace(record, rows=low.get((record.school_id, record.week), record.rows))
+
+    together, alone = judged(changed(sound(), "attendance_records", change)).findings
+    assert (together.schools, together.first_week) == (SCHOOLS, WEEKS[10])
+    assert "10% of the rows came" in together.message
+    assert "at east, west." in together.message
+    assert (alone.schools, alone.first_week) == (("west",), WEEKS[14])
 
 
 def test_the_week_in_progress_is_no_fall() -> None:
