@@ -8,6 +8,8 @@ STAMP := $(VENV)/.set-up
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PACKAGES := deployments edupulse_ml features jobs
 SOURCES := $(PACKAGES) tests
+# Tests that only compute share the cores; all others, which run servers and Ray, have the machine to themselves.
+COMPUTING := tests/architecture tests/contract tests/properties tests/spec tests/unit
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status check test soak bench fix notebook clean
@@ -49,7 +51,8 @@ check: $(STAMP) ## Format, lint, types, import contracts, module sizes
 
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP) ## Run all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(COMPUTING)
+	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%)
 
 bench: bench-all ## Run every benchmark against its rivals (an hour of a quiet machine); `make bench-NAME` runs one
 
