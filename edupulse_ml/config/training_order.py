@@ -17,7 +17,7 @@ class TrainingOrder(BaseModel):
     strategy: Literal["gru", "boosted", "ensemble", "rules"] = Field(
         default="ensemble", description="What to train: networks, boosted trees, both, or the rule."
     )
-    seeds: int = Field(default=3, ge=1, le=20, description="Networks of an ensemble.")
+    seeds: int = Field(default=3, ge=1, le=20, description="Seeds of an ensemble: a network and boosted trees of each.")
     test_year: int | None = Field(
         default=None,
         ge=1900,

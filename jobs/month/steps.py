@@ -91,7 +91,9 @@ async def _champion_changed(work: MonthWork, month: Month) -> bool:
 
 async def _monitor(work: MonthWork, _: Month) -> Monitored:
     context = work.context
-    watched = await monitor_district(context.settings, WatchRequest(), clock=context.clock, console=work.console)
+    watched = await monitor_district(
+        context.settings, WatchRequest(policy=work.request.policy), clock=context.clock, console=work.console
+    )
     report = watched.report
     return Monitored(
         version=report.model_version,
