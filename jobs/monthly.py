@@ -42,7 +42,9 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
         bool, typer.Option("--again", help="Run a month anew that is finished, or was begun with other options.")
     ] = False,
     strategy: Annotated[str, typer.Option(help="What to train, as for `edupulse train`.")] = DEFAULT_STRATEGY,
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Seeds of an ensemble: a network and boosted trees of each.")] = DEFAULT_SEEDS,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=20, help="Seeds of an ensemble: a network and boosted trees of each.")
+    ] = DEFAULT_SEEDS,
     epochs: Annotated[int, typer.Option(min=1, help="Most epochs; training stops early.")] = 50,
     seed: Annotated[int, typer.Option(help="Seed of everything random; keep it, so that test people are shared.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Ray Train workers; 0 trains in this process.")] = 0,
@@ -51,7 +53,9 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Train on fewer than 1,000 students; for experiments only.")
     ] = False,
-    policy: Annotated[Path | None, typer.Option(help="Policy of promotion and monitoring; default: the one of this release.")] = None,
+    policy: Annotated[
+        Path | None, typer.Option(help="Policy of promotion and monitoring; default: the one of this release.")
+    ] = None,
     rescore: Annotated[
         Rescore,
         typer.Option(help="Score the district each month, or only if the champion has changed since it was scored."),

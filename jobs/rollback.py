@@ -9,6 +9,7 @@ from rich.console import Console
 from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.ids import ModelVersion
+from edupulse_ml.models.strategies.loading import load_strategy
 from jobs.promotion.deciding import PromotionPlaces, roll_back
 from jobs.wiring import open_context
 
@@ -28,12 +29,14 @@ async def return_to_previous(
 ) -> tuple[ModelVersion, ModelVersion]:
     """(withdrawn version, champion now); see `promotion.deciding.roll_back`.
 
-    Raises:
-        NotFoundError: there is no champion, or none before it.
-        ConflictError: a promotion is under way.
+    Raises: see `promotion.deciding.roll_back`.
     """
     async with open_context(settings, clock=clock) as context:
-        return await roll_back(PromotionPlaces.of(context), by=by, reason=reason)
+
+        def require_servable(version: ModelVersion) -> None:
+            context.contract.require_match(load_strategy(context.registry.fetch(version).path).contract)
+
+        return await roll_back(PromotionPlaces.of(context), by=by, reason=reason, require_servable=require_servable)
 
 
 if __name__ == "__main__":

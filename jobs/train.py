@@ -82,7 +82,9 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     strategy: Annotated[
         str, typer.Option(help="What to train: gru, boosted, ensemble (networks and boosted trees) or rules.")
     ] = DEFAULT_STRATEGY,
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Seeds of an ensemble: a network and boosted trees of each.")] = DEFAULT_SEEDS,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=20, help="Seeds of an ensemble: a network and boosted trees of each.")
+    ] = DEFAULT_SEEDS,
     test_year: Annotated[
         int | None, typer.Option(help="School year to test on, by its starting year; default: the latest settled one.")
     ] = None,

@@ -34,6 +34,8 @@ class PromotionNote:
                 return f"Withdrawn on {day} by {self.by}: {self.reason}"
             case "refusal":
                 return f"Refused on {day}: the policy is not met."
+            case _ if self.verdict is None:
+                return f"Made the first champion on {day} by {self.by}: there was none to compare it with, and nothing was judged."
             case _:
                 return f"Promoted on {day} by {self.by}: the policy is met."
 

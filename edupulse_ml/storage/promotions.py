@@ -80,20 +80,21 @@ class PromotionRepository:
                 )
             yield
 
-    async def decide(self, decision: Decision) -> UUID:
+    async def decide(self, decision: Decision) -> Promotion:
         """Keep the decision, and one row of the audit trail, before anything moves."""
-        promotion_id = uuid4()
-        parameters = {
-            "promotion_id": promotion_id,
-            "kind": decision.kind,
-            "decided_at": self._clock.now(),
-            "decided_by": decision.decided_by,
-            "reason": decision.reason,
-            "from_version": decision.from_version,
-            "to_version": decision.to_version,
-            "policy_version": decision.policy_version,
-            "figures": Jsonb(dict(decision.figures or {})),
-        }
+        kept = Promotion(
+            promotion_id=uuid4(),
+            kind=decision.kind,
+            decided_at=self._clock.now(),
+            decided_by=decision.decided_by,
+            reason=decision.reason,
+            from_version=decision.from_version,
+            to_version=decision.to_version,
+            policy_version=decision.policy_version,
+            figures=dict(decision.figures or {}),
+            moved_at=None,
+        )
+        parameters = {**vars(kept), "figures": Jsonb(kept.figures)}
         async with self._database.connection() as connection:
             try:
                 await connection.execute(self._queries["decide"], parameters)
@@ -101,7 +102,7 @@ class PromotionRepository:
                 # A new month has begun: its partition of the audit trail is made by the first row that asks for it.
                 await connection.execute(self._queries["ensure_audit_months"])
                 await connection.execute(self._queries["decide"], parameters)
-        return promotion_id
+        return kept
 
     async def moved(self, promotion_id: UUID) -> None:
         """Note that the alias has moved.

@@ -21,6 +21,7 @@ from jobs.promotion.deciding import (
     judging_anew,
     promote_if_better,
 )
+from jobs.promotion.noting import finish_decision
 from jobs.promotion.showing import show_verdict
 
 _DECISIONS_LOOKED_AT = 100
@@ -76,7 +77,7 @@ async def _decided_before(places: PromotionPlaces, candidate: ModelVersion) -> G
         if decision.kind == "refusal" or decision.moved_at is not None:
             return _found(decision, champion)
         if champion == candidate:
-            await promotions.moved(decision.promotion_id)
+            await finish_decision(places.registry, promotions, decision)
             return _found(decision, champion)
     return None
 

@@ -12,7 +12,6 @@ from edupulse_ml.core.clock import Clock
 from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.gate import Verdict, judge_candidate
-from edupulse_ml.evaluation.promotion_note import PromotionNote, with_note
 from edupulse_ml.evaluation.promotion_policy import PromotionPolicy
 from edupulse_ml.registry.models import CHAMPION, PREVIOUS, ModelRegistry
 from edupulse_ml.storage.connection import Database
@@ -21,13 +20,13 @@ from jobs.experiment import History
 from jobs.history import load_history
 from jobs.promotion.contenders import Contender, load_contender
 from jobs.promotion.evidence import Step, gather_evidence
+from jobs.promotion.noting import finish_last_decision, note_decision
 from jobs.promotion.way_back import way_back
 from jobs.wiring import JobContext
 
 Judge = Callable[[ModelVersion, ModelVersion | None], Awaitable[Verdict]]
 """(candidate, champion) -> verdict."""
 
-_CARDS = ("model-card.html", "evaluation/model-card.html")
 _log = structlog.get_logger(__name__)
 
 
@@ -100,6 +99,7 @@ async def promote_if_better(places: PromotionPlaces, request: PromotionRequest, 
     promotions = PromotionRepository(places.database, clock=places.clock)
     async with promotions.exclusive():
         registry = places.registry
+        await finish_last_decision(registry, promotions)
         champion = await asyncio.to_thread(registry.champion)
         candidate = await asyncio.to_thread(_candidate, registry, request.version, champion)
         verdict = await judge(candidate, champion)
@@ -108,13 +108,11 @@ async def promote_if_better(places: PromotionPlaces, request: PromotionRequest, 
                 f"The champion changed while version {candidate} was judged against version {champion}: judge it again."
             )
         kind: PromotionKind = "promotion" if verdict.passed else "refusal" if request.override is None else "override"
-        decision = _decision(kind, request, verdict, candidate, champion)
-        number = await promotions.decide(decision)
+        decided = await promotions.decide(_decision(kind, request, verdict, candidate, champion))
         if kind != "refusal":
             await asyncio.to_thread(registry.set_champion, candidate)
-            await promotions.moved(number)
-        note = PromotionNote(kind, decision.decided_by, places.clock.now(), decision.reason, verdict)
-        await asyncio.to_thread(_annotate, registry, candidate, note)
+            await promotions.moved(decided.promotion_id)
+        await note_decision(registry, decided)
     _log.info("promotion", kind=kind, candidate=candidate, champion=champion, failed=len(verdict.failed))
     return PromotionOutcome(kind, candidate, champion, verdict)
 
@@ -128,29 +126,36 @@ async def install_first(places: PromotionPlaces, version: ModelVersion, *, by: s
     """
     promotions = PromotionRepository(places.database, clock=places.clock)
     async with promotions.exclusive():
+        await finish_last_decision(places.registry, promotions)
         if await asyncio.to_thread(places.registry.champion) is not None:
             return False
-        number = await promotions.decide(Decision("promotion", by, None, version))
+        decided = await promotions.decide(Decision("promotion", by, None, version))
         await asyncio.to_thread(places.registry.set_champion, version)
-        await promotions.moved(number)
+        await promotions.moved(decided.promotion_id)
+        await note_decision(places.registry, decided)
     _log.info("promotion", kind="promotion", candidate=version, champion=None, failed=0)
     return True
 
 
-async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[ModelVersion, ModelVersion]:
+async def roll_back(
+    places: PromotionPlaces, *, by: str, reason: str, require_servable: Callable[[ModelVersion], None]
+) -> tuple[ModelVersion, ModelVersion]:
     """Make the previous champion the champion again; (withdrawn version, champion now). What stood before that one becomes
     `previous`, so that rolling back twice goes two steps back. A version that was withdrawn and not promoted since is
     passed over. Where the alias `previous` names none, as after a kill between two moves, the promotions kept say it.
+    `require_servable` raises for a version that serving would refuse: it would leave the withdrawn one live.
 
     Raises:
         ConflictError: a promotion is under way.
-        NotFoundError: there is no champion, or none before it.
+        NotFoundError: there is no champion, or none before it, or that one's files are not complete.
+        ContractMismatchError: that one was fitted for another contract than is served.
         InvalidInputError: no name or no reason is given.
     """
     _require_answerable(Override(by, reason))
     promotions = PromotionRepository(places.database, clock=places.clock)
     async with promotions.exclusive():
         registry = places.registry
+        await finish_last_decision(registry, promotions)
         withdrawn = await asyncio.to_thread(registry.champion)
         previous = await asyncio.to_thread(registry.alias, PREVIOUS)
         target = None if withdrawn is None else await _before(withdrawn, promotions, registry, previous=previous)
@@ -158,12 +163,12 @@ async def roll_back(places: PromotionPlaces, *, by: str, reason: str) -> tuple[M
             raise NotFoundError(
                 "There is no champion before the present one to return to: promote a version with `edupulse promote`."
             )
-        number = await promotions.decide(Decision("rollback", by, withdrawn, target, reason))
+        await asyncio.to_thread(require_servable, target)
+        decided = await promotions.decide(Decision("rollback", by, withdrawn, target, reason))
         await asyncio.to_thread(registry.set_alias, CHAMPION, target)
-        await promotions.moved(number)
+        await promotions.moved(decided.promotion_id)
         await asyncio.to_thread(registry.set_alias, PREVIOUS, await _before(target, promotions, registry))
-        note = PromotionNote("rollback", by, places.clock.now(), reason)
-        await asyncio.to_thread(_annotate, registry, withdrawn, note)
+        await note_decision(registry, decided)
     _log.info("rollback", withdrawn=withdrawn, champion=target)
     return withdrawn, target
 
@@ -260,19 +265,3 @@ def _decision(
         policy_version=verdict.policy_version,
         figures=json.loads(verdict.to_json()),
     )
-
-
-def _annotate(registry: ModelRegistry, version: ModelVersion, note: PromotionNote) -> None:
-    """Say on the version itself what was decided: tags, the verdict as a file, and a section of its card."""
-    tags = {"promotion.kind": note.kind, "promotion.by": note.by, "promotion.at": note.at.isoformat(timespec="seconds")}
-    if note.reason is not None:
-        tags["promotion.reason"] = note.reason
-    if note.verdict is not None:
-        tags["promotion.policy"] = note.verdict.policy_version
-        tags["promotion.failed"] = ", ".join(rule.name for rule in note.verdict.failed)
-        registry.write_text(version, "promotion/verdict.json", note.verdict.to_json())
-    registry.set_tags(version, tags)
-    for path in _CARDS:
-        card = registry.read_text(version, path)
-        if card is not None:
-            registry.write_text(version, path, with_note(card, note))

@@ -126,7 +126,7 @@ def test_killed_before_the_champion_moved_the_candidate_is_judged_again(
 def test_a_champion_that_was_withdrawn_meanwhile_is_not_promoted_again(district: District) -> None:
     decided(district, "1", Judged())
     decided(district, "2", Judged())
-    district.run(lambda places: roll_back(places, by="bob", reason="complaints"))
+    district.run(lambda places: roll_back(places, by="bob", reason="complaints", require_servable=lambda _: None))
     found = decided(district, "2", Judged())
     assert (found.kind, found.champion) == ("promoted", "1")
     assert district.registry.champion() == "1"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from edupulse_ml.core.errors import ConflictError, InvalidInputError, NotFoundError
+from edupulse_ml.core.errors import ConflictError, ContractMismatchError, InvalidInputError, NotFoundError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.gate import Verdict, judge_candidate
 from edupulse_ml.evaluation.gate_evidence import Parity
@@ -65,8 +65,10 @@ class District:
         request = replace(REQUEST, version=ModelVersion(version), override=override)
         return self.run(lambda context: promote_if_better(context, request, judge=judge(passes=passes)))
 
-    def roll_back(self) -> tuple[str, str]:
-        return self.run(lambda context: roll_back(context, by="bob", reason="complaints"))
+    def roll_back(self, *, require_servable=lambda _: None) -> tuple[str, str]:
+        return self.run(
+            lambda context: roll_back(context, by="bob", reason="complaints", require_servable=require_servable)
+        )
 
     def decisions(self) -> list[tuple]:
         async def work(context: PromotionPlaces):
@@ -130,7 +132,9 @@ def test_an_override_is_kept_with_name_and_reason(district: District) -> None:
     assert "by Dr Lovelace: the feed of version 1 is gone" in district.registry.read_text(
         ModelVersion("2"), "model-card.html"
     )
-    assert district.world.values("SELECT actor FROM audit_log WHERE outcome = 'override'") == ["Dr Lovelace"]
+    assert district.world.values("SELECT actor || ': ' || reason FROM audit_log WHERE outcome = 'override'") == [
+        "Dr Lovelace: the feed of version 1 is gone"
+    ]
 
 
 def test_an_override_that_was_not_needed_is_a_promotion(district: District) -> None:
@@ -155,7 +159,46 @@ def test_rolling_back_returns_step_by_step_and_never_to_what_was_withdrawn(distr
         district.roll_back()
     assert [kind for kind, *_ in district.decisions()].count("rollback") == 2
     assert "Withdrawn on" in district.registry.read_text(ModelVersion("3"), "model-card.html")
-    assert district.world.values("SELECT actor FROM audit_log WHERE outcome = 'rollback'") == ["bob", "bob"]
+    kept = district.world.values("SELECT actor || ': ' || reason FROM audit_log WHERE outcome = 'rollback'")
+    assert kept == ["bob: complaints"] * 2
+
+
+def test_a_model_that_serving_would_refuse_is_not_rolled_back_to(district: District) -> None:
+    for version in "12":
+        district.promote(version)
+
+    def refuse(version: ModelVersion) -> None:
+        raise ContractMismatchError(f"Version {version} reads another window.")
+
+    with pytest.raises(ContractMismatchError, match="Version 1 reads"):
+        district.roll_back(require_servable=refuse)
+    assert district.registry.champion() == "2"
+    assert [kind for kind, *_ in district.decisions()] == ["promotion"] * 2
+
+
+@pytest.mark.parametrize("killed_in", ["moved", "note_decision"])
+def test_what_a_killed_promotion_left_undone_is_done_by_the_next_call(
+    district: District, monkeypatch: pytest.MonkeyPatch, killed_in: str
+) -> None:
+    district.promote("1")
+
+    async def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if killed_in == "moved":
+            patch.setattr(PromotionRepository, "moved", killed)
+        else:
+            patch.setattr("jobs.promotion.deciding.note_decision", killed)
+        with pytest.raises(KeyboardInterrupt):
+            district.promote("2", passes=False, override=Override("eve", "the old feed has ended"))
+    assert district.registry.champion() == "2"
+    assert "promotion.kind" not in district.registry.describe(ModelVersion("2")).tags
+    with pytest.raises(ConflictError, match="champion already"):
+        district.promote("2")
+    assert district.world.values("SELECT count(*) FROM promotions WHERE moved_at IS NULL") == [0]
+    assert district.registry.describe(ModelVersion("2")).tags["promotion.reason"] == "the old feed has ended"
+    assert "by eve" in district.registry.read_text(ModelVersion("2"), "model-card.html")
 
 
 def test_rolling_back_never_returns_to_a_version_that_was_withdrawn_though_it_stood_before_too(
@@ -217,7 +260,7 @@ def test_of_two_at_once_one_wins_and_the_other_is_told(district: District) -> No
         with pytest.raises(PromotionUnderWayError):
             await promote_if_better(context, replace(REQUEST, version=ModelVersion("2")), judge=judge())
         with pytest.raises(PromotionUnderWayError):
-            await roll_back(context, by="bob", reason="hurry")
+            await roll_back(context, by="bob", reason="hurry", require_servable=lambda _: None)
         done.set()
         return await first
 

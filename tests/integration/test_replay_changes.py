@@ -5,6 +5,7 @@ import dataclasses
 import math
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 from rich.console import Console
@@ -180,6 +181,32 @@ def test_a_new_week_is_all_of_the_move_while_the_window_still_grows(school: Scho
     new = found.change.parts[0]
     assert new.weeks == 1
     assert {item.outcome for item in school.replay(before, after)} == {"same"}
+
+
+def test_what_the_challenger_said_in_the_shadow_is_computed_again_too(school: School) -> None:
+    school.begin(date(2025, 2, 3))
+    answered = school.predict()
+    school.registry.set_champion(ModelVersion("2"))
+    said = school.predict()
+    assert said.risk_score != answered.risk_score
+    ids = {"as computed": str(uuid4()), "another score": str(uuid4())}
+    for (name, prediction_id), seconds in zip(ids.items(), (1, 2), strict=True):
+        school.world.execute(
+            "SELECT ensure_partitions('shadow_predictions', DATE '2025-05-01', DATE '2025-05-01');"
+            "INSERT INTO shadow_predictions (prediction_id, beside_prediction_id, challenge_id, student_key, as_of,"
+            " created_at, feature_week, model_version, policy_version, risk_score, risk_60plus, category,"
+            " answered_version, answered_risk_score, answered_risk_60plus, answered_category, district_id)"
+            f" SELECT '{prediction_id}', '{answered.prediction_id}', gen_random_uuid(), student_key, as_of,"
+            f" created_at + interval '{seconds} seconds', feature_week, model_version, policy_version,"
+            f" risk_score * {1.0 if name == 'as computed' else 0.9}, risk_60plus, category, '1', .5, .5, category,"
+            " district_id"
+            f" FROM predictions WHERE prediction_id = '{said.prediction_id}'"
+        )
+    shadows = [dataclasses.replace(said, prediction_id=PredictionId(each)) for each in ids.values()]
+    again, other = school.replay(*shadows)
+    assert (again.outcome, again.prediction.model_version) == ("same", "2")
+    assert other.outcome == "differs"
+    assert other.told[0].startswith("risk_score")
 
 
 def test_a_week_that_leaves_a_full_window_is_a_part_of_its_own(school: School) -> None:

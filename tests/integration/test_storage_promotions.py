@@ -31,12 +31,14 @@ def decision(kind="promotion", before: str | None = "1", after: str = "2", **res
 
 def test_a_decision_is_kept_and_audited_before_anything_moves(world) -> None:
     async def work(promotions: PromotionRepository):
-        number = await promotions.decide(decision(policy_version="1", figures={"auc": 0.8}))
+        decided = await promotions.decide(decision(policy_version="1", figures={"auc": 0.8}))
+        number = decided.promotion_id
         (before,) = await promotions.latest(limit=5)
         await promotions.moved(number)
         (after,) = await promotions.latest(limit=5)
         with pytest.raises(ConflictError):
             await promotions.moved(number)
+        assert before == decided
         return number, before, after
 
     number, before, after = with_promotions(world, work)
@@ -114,7 +116,7 @@ def test_moves_are_the_decisions_after_which_the_champion_moved_oldest_first(wor
             decision("rollback", before="2", after="1", reason="worse"),
         ):
             world.clock.advance(timedelta(hours=1))
-            await promotions.moved(await promotions.decide(made))
+            await promotions.moved((await promotions.decide(made)).promotion_id)
         await promotions.decide(decision(before="1", after="3"))  # killed before it moved
         await promotions.decide(decision("refusal", before="1", after="4"))
         return [(move.kind, move.from_version, move.to_version) for move in await promotions.moves()]

@@ -64,13 +64,24 @@ ORDER BY created_at DESC, prediction_id
 LIMIT %(limit)s;
 
 -- name: find_predictions
+-- Those that were answered, and those that the challenger made in the shadow, which read the window of the answer.
 SELECT
     student.student_key, student.student_id,
     prediction_id::text, as_of, created_at, feature_week, model_version, policy_version,
     risk_score, risk_60plus, category, coverage, reasons, protective_factors, attention_weeks,
     role::text, challenge_id::text
 FROM predictions JOIN students AS student USING (student_key)
-WHERE prediction_id = ANY(%(prediction_ids)s::uuid[]);
+WHERE prediction_id = ANY(%(prediction_ids)s::uuid[])
+UNION ALL
+SELECT
+    student.student_key, student.student_id,
+    shadow.prediction_id::text, shadow.as_of, shadow.created_at, shadow.feature_week, shadow.model_version,
+    shadow.policy_version, shadow.risk_score, shadow.risk_60plus, shadow.category, answer.coverage, NULL, NULL, '[]'::jsonb,
+    'challenger', shadow.challenge_id::text
+FROM shadow_predictions AS shadow
+JOIN predictions AS answer ON answer.prediction_id = shadow.beside_prediction_id
+JOIN students AS student ON student.student_key = shadow.student_key
+WHERE shadow.prediction_id = ANY(%(prediction_ids)s::uuid[]);
 
 -- name: sample_predictions
 -- The same ones for the same seed, as long as none is added.

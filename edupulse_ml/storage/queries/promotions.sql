@@ -15,8 +15,8 @@ WITH decided AS (
         %(policy_version)s, %(figures)s
     )
 )
-INSERT INTO audit_log (actor, action, outcome, request_id)
-VALUES (%(decided_by)s, 'promote', %(kind)s, %(promotion_id)s::text);
+INSERT INTO audit_log (actor, action, outcome, request_id, reason)
+VALUES (%(decided_by)s, 'promote', %(kind)s, %(promotion_id)s::text, %(reason)s);
 
 -- name: ensure_audit_months
 -- This month and the next; the server's clock dates the audit trail.
