@@ -178,7 +178,7 @@ def judge(
             experiment.person[student],
             cutoff,
             experiment.test.outcomes.select(student),
-            _months(cutoff),
+            landmark_months(cutoff),
             groups={name: [values[who] for who in student] for name, values in experiment.audit.items()},
             strategies=simple_strategies(
                 experiment.train, experiment.test, tasks=experiment.tasks, student=student, step=step
@@ -262,7 +262,8 @@ def _cutoff(data: TrainingData, student: Int32, step: Int32) -> Int32:
     return (data.block.week[student, step] + CUTOFF_DAYS_AFTER_MONDAY).astype(np.int32)
 
 
-def _months(cutoff_day: Int32) -> list[str]:
+def landmark_months(cutoff_day: Int32) -> list[str]:
+    """[R] the month of each cutoff, as "2025-03": a list of students is drawn up for each."""
     return np.datetime_as_string(cutoff_day.astype("datetime64[D]").astype("datetime64[M]")).tolist()
 
 

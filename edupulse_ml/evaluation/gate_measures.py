@@ -48,7 +48,7 @@ _FALSE: Final[ErrorKind] = "false alarms"
 @dataclass(frozen=True)
 class JudgedRows:
     """The labelled rows of one task. `scores` holds `candidate`, `lightgbm`, `abc_rule` and, where there is one,
-    `champion`; `student` names whom to resample.
+    `champion`; `student` names whom to resample, `landmark` the list that a row could be on (None: all are of one).
     """
 
     task: str
@@ -56,6 +56,8 @@ class JudgedRows:
     """[B] 0 or 1"""
     student: NDArray[np.integer]
     scores: Mapping[str, Float64]
+    landmark: NDArray[np.str_] | None = None
+    """[B]"""
 
     @property
     def students_who_left(self) -> int:
@@ -179,9 +181,9 @@ def fairness_gaps(
     """Per attribute (`groups`: the group [B] of each row's student) the surest gap in missed leavers and false alarms.
 
     Each pair of groups has an interval; as many pairs, as much wider are they (Bonferroni), so that many small groups
-    do not make a gap out of noise. Flagged are the `flagged_share` of the rows with the highest scores.
+    do not make a gap out of noise. Flagged are the `flagged_share` of each landmark's rows with the highest scores.
     """
-    flagged = _flags(rows.scores[CANDIDATE], share=policy.fairness.flagged_share)
+    flagged = _flags(rows.scores[CANDIDATE], share=policy.fairness.flagged_share, landmark=rows.landmark)
     return tuple(
         _surest_gap(rows, np.asarray([value or "" for value in values]), attribute, error, flagged, policy, seed)
         for attribute, values in groups.items()
@@ -189,10 +191,16 @@ def fairness_gaps(
     )
 
 
-def _flags(score: Float64, *, share: float) -> Float64:
-    """[B] 1 on the list, 0 off it; ties at its end share the places left."""
+def _flags(score: Float64, *, share: float, landmark: NDArray[np.str_] | None = None) -> Float64:
+    """[B] 1 on the landmark's list, 0 off it; ties at a list's end share the places left."""
     if not len(score):
         return np.zeros(0)
+    if landmark is not None:
+        flagged = np.zeros(len(score))
+        for name in np.unique(landmark):
+            rows = landmark == name
+            flagged[rows] = _flags(score[rows], share=share)
+        return flagged
     places = min(capacity(len(score), share), len(score))
     threshold = np.partition(score, len(score) - places)[len(score) - places]
     above, tied = score > threshold, score == threshold

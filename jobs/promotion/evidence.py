@@ -28,7 +28,16 @@ from edupulse_ml.models.inputs import InputNorms
 from edupulse_ml.models.protocol import CUTOFF_DAYS_AFTER_MONDAY, labelled_rows
 from edupulse_ml.models.rivals.abc_rule import AbcRule
 from edupulse_ml.models.rivals.boosted import Boosted
-from jobs.experiment import Experiment, History, Predict, default_tasks, landmarks, predict_rows, set_up
+from jobs.experiment import (
+    Experiment,
+    History,
+    Predict,
+    default_tasks,
+    landmark_months,
+    landmarks,
+    predict_rows,
+    set_up,
+)
 from jobs.promotion.contenders import Contender, measure_parity
 from jobs.promotion.reasons import faithfulness_on, high_scores, last_weeks
 
@@ -179,7 +188,8 @@ def _labelled(experiment: Experiment, rows: _Rows, scores: Scores, task: Task, *
     label = _labels(experiment, rows, task, shortened=shortened)
     known = label != LABEL_UNKNOWN
     by_model = {name: by_task[task.name][known] for name, by_task in scores.items()}
-    return JudgedRows(task.name, label[known], rows.person[known], by_model)
+    months = np.asarray(landmark_months(rows.cutoff_day))
+    return JudgedRows(task.name, label[known], rows.person[known], by_model, months[known])
 
 
 def _labels(experiment: Experiment, rows: _Rows, task: Task, *, shortened: bool) -> NDArray[np.int8]:

@@ -1,5 +1,7 @@
 """Figures of the gate against slow oracles and what must hold for any rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,12 @@ class TestFlags:
         flags = _flags(score, share=0.1)
         assert flags.sum() == pytest.approx(10)
         assert len(np.unique(flags[score == score.max()])) == 1
+
+    def test_each_landmark_has_a_list_of_its_own(self) -> None:
+        score = np.concatenate([np.linspace(0.5, 0.9, 40), np.linspace(0.1, 0.3, 20)])
+        landmark = np.array(["2025-01"] * 40 + ["2025-02"] * 20)
+        flags = _flags(score, share=0.1, landmark=landmark)
+        assert np.flatnonzero(flags).tolist() == [36, 37, 38, 39, 58, 59]
 
     def test_nobody_is_flagged_among_nobody(self) -> None:
         assert len(_flags(np.zeros(0), share=0.1)) == 0
@@ -159,6 +167,19 @@ class TestFairness:
         score = rows.scores["candidate"]
         logit = np.log(score / (1 - score)) + shift * (np.asarray(group) == "b")
         return JudgedRows(rows.task, rows.label, rows.student, {**rows.scores, "candidate": 1 / (1 + np.exp(-logit))})
+
+    def test_flags_of_a_gap_are_those_of_each_landmarks_list(self) -> None:
+        rows = made_rows(students=2000)
+        group = ["a" if who % 2 else "b" for who in rows.student]
+        # One half of the students is asked in a month in which all scores are higher.
+        landmark = np.where(np.asarray(group) == "a", "2025-01", "2025-02")
+        higher = rows.scores["candidate"] + np.where(landmark == "2025-01", 1.0, 0.0)
+        moved = replace(rows, scores={**rows.scores, "candidate": higher})
+        pooled, by_month = (
+            fairness_gaps(each, {"sex": group}, POLICY)[0].gap for each in (moved, replace(moved, landmark=landmark))
+        )
+        assert pooled.value > 0.3
+        assert by_month.low == 0
 
     def test_groups_drawn_by_chance_have_no_sure_gap(self) -> None:
         rows = made_rows(students=1500)
