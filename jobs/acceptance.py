@@ -1,4 +1,4 @@
-"""`edupulse acceptance`: compare a simulated district with what is known of real ones (science.md 7.2 and 7.4)."""
+"""`edupulse acceptance`: compare a simulated district with what is known of real ones (sources.md 7.2 and 7.4)."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What models find in a simulated district (science.md 7.4): learned on the first school year, judged on the second,
+"""What models find in a simulated district (sources.md 7.4): learned on the first school year, judged on the second,
 always on other people.
 """
 

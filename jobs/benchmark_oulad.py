@@ -1,6 +1,6 @@
 """The OULAD benchmark: train on earlier presentations, test on a later one whose people are removed from training.
 
-Questions are asked at the last week closed by a day of the module, of those still registered (science.md 3).
+Questions are asked at the last week closed by a day of the module, of those still registered (sources.md 3).
 """
 
 from collections.abc import Mapping, Sequence

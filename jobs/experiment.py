@@ -98,7 +98,7 @@ def latest_test_year(history: History) -> int:
 def set_up(
     history: History, *, test_year: int | None, tasks: Sequence[Task], window_weeks: int, seed: int
 ) -> Experiment:
-    """Split by school year and by person (science.md 4.1); `test_year` None: by person only.
+    """Split by school year and by person (sources.md 4.1); `test_year` None: by person only.
 
     Raises:
         InvalidInputError: fewer than three school years lead up to `test_year`.

@@ -43,7 +43,7 @@ class Settings(BaseSettings):
         default=180, description="Horizon of `risk_score` in days; an edge of the hazard intervals."
     )
     objective_discipline_only: bool = Field(
-        default=False, description="Count only incidents with objective behaviour codes (science: fairness)."
+        default=False, description="Count only incidents with objective behaviour codes (docs/sources.md 2.0)."
     )
     prediction_cache_ttl_s: int = Field(default=3600, ge=0, description="Seconds that an answer stays cached.")
     token: str | None = Field(default=None, description="Bearer token of the API; unset: read from the home folder.")

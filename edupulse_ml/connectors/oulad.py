@@ -1,5 +1,5 @@
 """OULAD -> canonical tables: a module in a presentation is a school, every day of it is a study day, a click makes a
-day present, coursework is grades (science.md 3).
+day present, coursework is grades (sources.md 3).
 
 No demographic attribute leaves the audit columns, and nothing that happened on or after the day of unregistration is
 kept.

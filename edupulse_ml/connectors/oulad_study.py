@@ -1,4 +1,4 @@
-"""What OULAD's registrations, clicks and submissions say about study days and coursework (science.md 3).
+"""What OULAD's registrations, clicks and submissions say about study days and coursework (sources.md 3).
 
 Days count from day 0 of the course run. Shape letters: S students, A assessments.
 """
@@ -16,7 +16,7 @@ Int32 = NDArray[np.int32]
 Float64 = NDArray[np.float64]
 
 POSTING_DAYS: Final = 14
-"""OULAD does not say when a score became known; two weeks after submission (science.md 3)."""
+"""OULAD does not say when a score became known; two weeks after submission (sources.md 3)."""
 PERIODS_PER_DAY: Final = 10
 _DAYS_PER_WEEK: Final = 7
 _EXIT_CODES: Final = {"Withdrawn": "dropout", "Fail": "failed", "Pass": "graduated", "Distinction": "graduated"}

@@ -25,7 +25,7 @@ class FeatureColumn:
     support column. `shrink_m` > 0 marks a rate that the *model* shrinks towards its own frozen prior `p0`:
     `(x * n + m * p0) / (n + m)`, where `n` is the column `support` of the support array.
     `monotone` is +1 where more of it can only raise the risk, -1 where it can only lower it, else 0
-    (science.md 6.1).
+    (sources.md 6.1).
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Outcomes (real events) and the questions asked about them.
 
-An outcome is a dated event, never a function of features (science.md 2.6). A question (`Task`) is "does the event
+An outcome is a dated event, never a function of features (sources.md 2.6). A question (`Task`) is "does the event
 fall in (start, end] days after the cutoff, given that it has not happened by `start`?".
 """
 
@@ -16,7 +16,7 @@ Int32 = NDArray[np.int32]
 Float32 = NDArray[np.float32]
 
 HAZARD_EDGES_DAYS: Final[tuple[int, ...]] = (0, 30, 60, 90, 180, 365)
-"""Interval k of the discrete-time hazard is (edge k, edge k+1] days after the cutoff (science.md 2.6)."""
+"""Interval k of the discrete-time hazard is (edge k, edge k+1] days after the cutoff (sources.md 2.6)."""
 N_HAZARDS: Final = len(HAZARD_EDGES_DAYS) - 1
 
 
@@ -56,7 +56,7 @@ def task_labels(outcomes: Outcomes, *, cutoff_day: Int32, task: Task) -> NDArray
     """[B] 1 event in the interval, 0 known not to be, `LABEL_UNKNOWN` where the row is no fair example.
 
     `outcomes` must already be selected to one entry per row. Not fair: the event is not after the cutoff (the
-    terminal-absence rule, science.md 2.5.2), it falls at or before `start_day`, follow-up ends before `end_day`
+    terminal-absence rule, sources.md 2.5.2), it falls at or before `start_day`, follow-up ends before `end_day`
     without an event, or the interval ends after `outcomes.as_of_day`.
     """
     event_after = outcomes.event_day.astype(np.int64) - cutoff_day

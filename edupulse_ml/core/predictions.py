@@ -52,7 +52,7 @@ class Reason:
 
 @dataclass(frozen=True)
 class AttentionWeek:
-    """A week the model weighted most. Not a reason (science.md 5.1)."""
+    """A week the model weighted most. Not a reason (sources.md 5.1)."""
 
     week: date
     weight: float

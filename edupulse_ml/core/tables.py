@@ -74,7 +74,7 @@ class Column:
 @dataclass(frozen=True)
 class Table:
     """One record table. `valid_date` names the column that says when the thing happened; where a file has no
-    `recorded_at`, a row counts as known `lag_days` after it (science.md 2.0). `bitemporal` tables keep every
+    `recorded_at`, a row counts as known `lag_days` after it (sources.md 2.0). `bitemporal` tables keep every
     version of a row; the others keep the latest.
     """
 

@@ -44,7 +44,7 @@ def attribute_title(name: str) -> str:
 def coded_share(figure: Figure | None, *, n_students: int | None) -> str:
     """A share in per cent, as "under 5 %" or "over 95 %" at the ends where fewer than 300 students stand behind it.
 
-    Near 0 or 1, a share would say the same of every student of a small group (science.md 6: top and bottom coding).
+    Near 0 or 1, a share would say the same of every student of a small group (sources.md 6.4: top and bottom coding).
     """
     if figure is None or figure.value is None:
         return "–"

@@ -17,7 +17,7 @@ from edupulse_ml.evaluation.figures import MIN_STUDENTS, TOO_FEW
 from edupulse_ml.evaluation.metrics import Float64, Labels
 
 THRESHOLDS: Final[tuple[float, ...]] = tuple(round(0.01 * step, 2) for step in range(2, 31))
-"""science.md 4.2: .02 to .30."""
+"""sources.md 4.2: .02 to .30."""
 TREAT_ALL: Final = "treat_all"
 TREAT_NONE: Final = "treat_none"
 

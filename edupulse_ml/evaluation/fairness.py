@@ -7,7 +7,7 @@ from typing import Final
 from edupulse_ml.evaluation.figures import Figure
 
 MIN_RATE_STUDENTS: Final = 20
-"""A rate of errors speaks of at least so many students (science.md 4.2: 20 events)."""
+"""A rate of errors speaks of at least so many students (sources.md 4.2: 20 events)."""
 NOT_RECORDED: Final = "not recorded"
 PAIR: Final = " × "
 """Joins the names of two attributes, and of their groups."""

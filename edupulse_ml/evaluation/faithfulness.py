@@ -1,4 +1,4 @@
-"""Do the reasons tell what moves the score? Seven tests on students with high scores (science.md 5.3).
+"""Do the reasons tell what moves the score? Seven tests on students with high scores (sources.md 5.3).
 
 Pure functions on arrays: attributions of a model, its logit for changed inputs, and what was shown.
 

@@ -12,7 +12,7 @@ Float64 = NDArray[np.float64]
 POOLED: Final = "pooled"
 """All landmarks together."""
 MIN_STUDENTS: Final = 10
-"""Fewer are not described (science.md 6: cells under 10 are suppressed)."""
+"""Fewer are not described (sources.md 6.4: cells under 10 are suppressed)."""
 TOO_FEW: Final = "too few students to say"
 
 

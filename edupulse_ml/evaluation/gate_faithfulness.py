@@ -1,4 +1,4 @@
-"""The rules on faithfulness: seven figures against their limits (science.md 5.3)."""
+"""The rules on faithfulness: seven figures against their limits (sources.md 5.3)."""
 
 from typing import Final
 

@@ -27,7 +27,7 @@ Bool = NDArray[np.bool_]
 Float32 = NDArray[np.float32]
 
 USUAL_DAYS: Final = 56
-"""How long support counts as in force whose end nobody recorded: eight weeks, as in science.md 7.3, rule 7."""
+"""How long support counts as in force whose end nobody recorded: eight weeks, as in sources.md 7.3, rule 7."""
 _NEAREST: Final = 5
 """A leaver's comparable student is drawn from this many, so that no one stands for many."""
 _ROWS_PER_CLASS: Final = 20_000

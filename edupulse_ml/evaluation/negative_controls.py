@@ -1,4 +1,4 @@
-"""Controls that must find nothing (science.md 2.5.8): where they find something, the data or the split leaks.
+"""Controls that must find nothing (sources.md 2.5.8): where they find something, the data or the split leaks.
 
 Both judge within strata (a school-week, a landmark), because the share that leaves differs between strata without
 any leak.

@@ -1,4 +1,4 @@
-"""From dated exits to outcomes, as they were known on one day (science.md 2.6), and which weeks may be judged by them.
+"""From dated exits to outcomes, as they were known on one day (sources.md 2.6), and which weeks may be judged by them.
 
 A student has left on the last day attended before an exit after which no enrolment follows by the next 1 October.
 An exit coded as dropping out counts at once; an exit that says only that an enrolment ended (`year_end`,
@@ -186,7 +186,7 @@ def eligible_steps(
 ) -> Bool:
     """[N, S] the steps that may be learned from or judged.
 
-    A step is kept if its cutoff is before the student's last attended day (the terminal-absence rule, science.md
+    A step is kept if its cutoff is before the student's last attended day (the terminal-absence rule, sources.md
     2.5.2, which drops the weeks after the event too), not after the end of follow-up, and at least
     `min_follow_up_days` before `outcomes.as_of_day`. `within` [N, S] (of a split), `school_years` and the two weeks
     (Mondays, both inclusive) narrow the choice.

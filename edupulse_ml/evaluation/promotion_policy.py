@@ -1,6 +1,6 @@
 """The written policy that a candidate must meet, read from YAML; unknown keys are refused.
 
-Defaults stand in `promotion_policy.yaml` beside this module: science.md 4.2 (ranking, calibration, fairness), 5.3
+Defaults stand in `promotion_policy.yaml` beside this module: sources.md 4.2 (ranking, calibration, fairness), 5.3
 (faithfulness) and 6.2 (coarse arithmetic).
 """
 
@@ -85,7 +85,7 @@ class FairnessPolicy(PolicySection):
 
 
 class FaithfulnessPolicy(PolicySection):
-    """The seven tests of science.md 5.3; the curves (the seventh) are reported only."""
+    """The seven tests of sources.md 5.3; the curves (the seventh) are reported only."""
 
     students: Annotated[int, Field(ge=10)]
     deletion_gain_at_least: float

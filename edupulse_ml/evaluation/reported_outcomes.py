@@ -88,7 +88,7 @@ class _Registry:
 
 def _left(registry: _Registry, day: Int32) -> tuple[Int32, Int32]:
     # An exit that only closes the roll says when the year ended, months after the student was last seen: those weeks of
-    # absence must not become examples (science.md 2.5.2).
+    # absence must not become examples (sources.md 2.5.2).
     is_open = (registry.event_day == NEVER) | ~registry.gives_last_day
     event_day = np.where(is_open, np.minimum(registry.event_day, day), registry.event_day).astype(np.int32)
     return event_day, event_day

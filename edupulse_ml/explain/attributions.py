@@ -1,4 +1,4 @@
-"""Signed integrated gradients in the logit of the risk score (science.md 5.3).
+"""Signed integrated gradients in the logit of the risk score (sources.md 5.3).
 
 The baseline is z = 0 at every real step: the typical student of that grade band and week of the school year. Masks,
 other channels and context stay the student's own. Shapes: B students, T steps, F features, R rows (students x path points).
@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 PATH_POINTS: Final = 32
-"""32 points give a completeness error of .000 on this architecture (science.md 5.2)."""
+"""32 points give a completeness error of .000 on this architecture (sources.md 5.2)."""
 _ROWS_PER_PASS: Final = 2048
 
 RiskLogit = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]

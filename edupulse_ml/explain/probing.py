@@ -24,7 +24,7 @@ from edupulse_ml.models.strategies.ensemble import EnsembleModel
 from edupulse_ml.models.strategies.protocol import ServableModel
 
 NOISE: Final = 0.01
-"""Relative input noise under which reasons must keep (science.md 5.3, F6)."""
+"""Relative input noise under which reasons must keep (sources.md 5.3, F6)."""
 _POSITION: Final = {concept.name: position for position, concept in enumerate(CONCEPTS)}
 
 

@@ -1,4 +1,4 @@
-"""A reason is shown only if taking it away moves the score as claimed (science.md 5.3, step 3)."""
+"""A reason is shown only if taking it away moves the score as claimed (sources.md 5.3, step 3)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Categories of need from calibrated scores, the base rate and what the staff can attend to (science.md 2.6)."""
+"""Categories of need from calibrated scores, the base rate and what the staff can attend to (sources.md 2.6)."""
 
 from typing import Final
 

@@ -67,7 +67,7 @@ def falls_of(
     are declared not to be reported are left out of the table of incidents.
 
     What was to be expected is the median rate of the school's weeks before that had not fallen themselves, at most
-    `reference_weeks` of them, times the week's student-days. A run is a fall if chance (Poisson, science.md 2.0: counts
+    `reference_weeks` of them, times the week's student-days. A run is a fall if chance (Poisson, sources.md 2.0: counts
     of rare events) gives so few rows with less than `chance_below`.
     """
     rows = {(record.school_id, record.week): record.rows for record in records}

@@ -1,1 +1,1 @@
-"""A made-up school district whose records and outcomes behave like those of real ones (science.md 7)."""
+"""A made-up school district whose records and outcomes behave like those of real ones (sources.md 7)."""

@@ -1,4 +1,4 @@
-"""The rates that a simulated district must show (science.md 7.2), computed from its records."""
+"""The rates that a simulated district must show (sources.md 7.2), computed from its records."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The constants of the causal model, set so that the rates of science.md 7.2 and the tests of 7.4 hold.
+"""The constants of the causal model, set so that the rates of sources.md 7.2 and the tests of 7.4 hold.
 
 Engagement, ability and externalising are in standard deviations; `logit` constants are on the log-odds scale.
 `docs/generator.md` says what each group does and which figures it was set to reach.
@@ -31,7 +31,7 @@ class Engagement:
 
 @dataclass(frozen=True)
 class Hazard:
-    """Weekly log-odds of leaving (science.md 7.3). No group membership appears here."""
+    """Weekly log-odds of leaving (sources.md 7.3). No group membership appears here."""
 
     base: float = -10.24
     on_engagement: float = -0.85

@@ -74,7 +74,7 @@ class Circumstances:
 
 
 def leaving_logit(people: People, state: EngagementState, now: Circumstances) -> Float:
-    """[N] weekly log-odds of leaving for good (science.md 7.3).
+    """[N] weekly log-odds of leaving for good (sources.md 7.3).
 
     Reads traits, hidden engagement and lived circumstances only: no record, no feature, no group membership.
     """

@@ -19,7 +19,7 @@ class DistrictPlan:
     `students` are enrolled at the start of each school year. `years` full school years are written, the first one
     starting in August of `first_year`; with `through`, the next year follows, as far as it was recorded by the end of
     that day. `intervention` gives support to some of those who miss much school; `shift` raises absence from the
-    third year on (science.md 7.3, rules 7 and 8).
+    third year on (sources.md 7.3, rules 7 and 8).
 
     Raises:
         InvalidInputError: a value is out of its range.

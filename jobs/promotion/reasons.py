@@ -18,7 +18,7 @@ from jobs.experiment import Experiment, landmarks, predict_rows
 Int32 = NDArray[np.int32]
 
 STUDENTS: Final = 500
-"""science.md 5.3"""
+"""sources.md 5.3"""
 _SHARE: Final = 0.25
 """Reasons are tested on the upper quarter of the scores at most: others are hardly ever explained to anybody."""
 _FEWEST: Final = 10

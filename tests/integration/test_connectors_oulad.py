@@ -1,4 +1,4 @@
-"""Facts of the real data set (science.md 3) that must hold after the mapping."""
+"""Facts of the real data set (sources.md 3) that must hold after the mapping."""
 
 import time
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The district looks like a district (science.md 7.2, 7.4), at a size that a test can afford.
+"""The district looks like a district (sources.md 7.2, 7.4), at a size that a test can afford.
 
 `edupulse acceptance` judges the full bands on larger districts. Here a band is as much wider as a small district's
 rates scatter; each still excludes the faults it stands for.

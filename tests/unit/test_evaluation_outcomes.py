@@ -1,4 +1,4 @@
-"""Outcomes from exits (science.md 2.6), told as small cases: one student, some enrolments, one day of knowledge."""
+"""Outcomes from exits (sources.md 2.6), told as small cases: one student, some enrolments, one day of knowledge."""
 
 from dataclasses import replace
 from datetime import date

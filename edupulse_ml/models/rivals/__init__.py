@@ -1,1 +1,1 @@
-"""The models that the network must match or beat (science.md 4.3)."""
+"""The models that the network must match or beat (sources.md 4.3)."""

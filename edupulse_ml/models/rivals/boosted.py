@@ -1,4 +1,4 @@
-"""LightGBM on sequence aggregates: the honest rival (science.md 4.3, 6.1)."""
+"""LightGBM on sequence aggregates: the honest rival (sources.md 4.3, 6.1)."""
 
 import json
 from collections.abc import Mapping, Sequence

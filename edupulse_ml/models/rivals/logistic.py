@@ -1,4 +1,4 @@
-"""Logistic regression on five indicators every district has (science.md 4.3)."""
+"""Logistic regression on five indicators every district has (sources.md 4.3)."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""A perceptron on the last week alone: what is lost without the sequence (science.md 4.3)."""
+"""A perceptron on the last week alone: what is lost without the sequence (sources.md 4.3)."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""LightGBM on the aggregates of a window, one booster per task (science.md 6.1)."""
+"""LightGBM on the aggregates of a window, one booster per task (sources.md 6.1)."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Networks of several seeds and LightGBM as one model: a weighted sum of their logits (science.md 6.1).
+"""Networks of several seeds and LightGBM as one model: a weighted sum of their logits (sources.md 6.1).
 
 Legend: B examples, T steps, K hazard intervals, C = 2 members: the mean of the networks, the boosted trees.
 """
