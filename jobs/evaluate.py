@@ -134,17 +134,14 @@ def _judge(
         seed=0,
         champion=artifact.strategy,
     )
-    report = replace(report, faithfulness=reasons_on_test(experiment, artifact))
-    if options.schools == 0:
-        return report
-    judged = SchoolOptions(max_schools=options.schools, replicates=options.replicates, seed=seed)
-    return replace(
-        report,
-        generalisation=(
-            *judge_unseen_schools(experiment, boosted_trees(experiment, seed=seed), name=Boosted.name, options=judged),
-            *judge_short_records(experiment, artifact.predict, name=artifact.strategy, options=judged),
-        ),
+    elsewhere = judge_short_records(
+        experiment, artifact.predict, name=artifact.strategy, replicates=options.replicates, seed=seed
     )
+    if options.schools:
+        judged = SchoolOptions(max_schools=options.schools, replicates=options.replicates, seed=seed)
+        trees = boosted_trees(experiment, seed=seed)
+        elsewhere = (*judge_unseen_schools(experiment, trees, name=Boosted.name, options=judged), *elsewhere)
+    return replace(report, faithfulness=reasons_on_test(experiment, artifact), generalisation=elsewhere)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from jobs.experiment import Experiment, judge
 from jobs.fitting import FittedModels
 from jobs.progress import progress_bars
 from jobs.promotion.reasons import reasons_on_test
+from jobs.unseen_schools import judge_short_records
 
 
 def judge_on_test_year(
@@ -24,7 +25,7 @@ def judge_on_test_year(
     console: Console,
 ) -> dict[str, EvaluationReport]:
     """Reports by name: `test` on the test people and, for the trained model and LightGBM, `returning` on returning students,
-    where there are any.
+    where there are any. `test` says too what the model is worth for students who are new to the records.
     """
     champion = fitted.trained.model.strategy
     with progress_bars(console) as bars:
@@ -39,7 +40,11 @@ def judge_on_test_year(
             champion=champion,
         )
         bars.advance(doing)
-        reports = {"test": replace(on_test, faithfulness=reasons_on_test(experiment, fitted.trained.model))}
+        new_students = judge_short_records(
+            experiment, fitted.trained.model.predict, name=champion, replicates=replicates, seed=0
+        )
+        reasons = reasons_on_test(experiment, fitted.trained.model)
+        reports = {"test": replace(on_test, faithfulness=reasons, generalisation=new_students)}
         if experiment.returning.eligible.any():
             few = {name: fitted.predict[name] for name in (champion, Boosted.name)}
             reports["returning"] = judge(

@@ -110,7 +110,7 @@ def judge_unseen_schools(
 
 
 def judge_short_records(
-    experiment: Experiment, predict: Predict, *, name: str, options: SchoolOptions
+    experiment: Experiment, predict: Predict, *, name: str, replicates: int, seed: int
 ) -> tuple[Generalisation, ...]:
     """Per task: one model on test students with at most four weeks of record, beside those with more."""
     student, step = landmarks(experiment.test)
@@ -126,8 +126,8 @@ def judge_short_records(
                 is_short=step[keep] < SHORT_RECORD_WEEKS,
                 model=name,
                 task=task.name,
-                replicates=options.replicates,
-                seed=options.seed,
+                replicates=replicates,
+                seed=seed,
             )
         )
     return tuple(found)

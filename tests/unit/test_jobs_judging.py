@@ -163,7 +163,7 @@ def test_one_school_cannot_be_held_out(experiment: Experiment) -> None:
 
 
 def test_students_new_to_the_records_are_judged_apart(experiment: Experiment) -> None:
-    found = judge_short_records(experiment, absence, name="gru", options=SchoolOptions(1, 10, 0))
+    found = judge_short_records(experiment, absence, name="gru", replicates=10, seed=0)
     assert [g.setting for g in found] == ["short_record"] * 2
     assert found[0].unseen["auc"].value != found[0].seen["auc"].value
     assert found[0].difference == {}
