@@ -64,7 +64,8 @@ def fit_all(
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> FittedModels:
     """Fit the strategy (its networks with `workers` None in this process) and the rivals on the same student-weeks. On Ray,
-    where `progress` is told once a network is trained, `is_stopped` is asked whether to end with the epoch at hand.
+    where `progress` is told from another thread while this one waits, `is_stopped` is asked whether to end with the epoch
+    at hand.
 
     Raises:
         NotEnoughDataError: too few students or events to train honestly.
@@ -101,7 +102,7 @@ def _on_ray(
 
         # Each network of an ensemble has checkpoints of its own, found again by the same name.
         member = options.seed - first_seed
-        result = fit_distributed(
+        return fit_distributed(
             prepared,
             options,
             task=task,
@@ -112,10 +113,8 @@ def _on_ray(
                 num_workers=workers.num_workers,
                 use_gpu=workers.use_gpu,
             ),
+            progress=progress,
             is_stopped=is_stopped,
         )
-        for metrics in result.history:
-            progress(metrics)
-        return result
 
     return fit
