@@ -30,7 +30,8 @@ class FittedModels:
 class RayWorkers:
     """How wide to train on Ray; (fewest, most) workers follow what the cluster has. `storage` must be reachable from
     every worker; a run with the name of an earlier one goes on from its last checkpoint if it has the same data and
-    options. Else it begins anew, or is refused where it `resumes`: where somebody asked to go on.
+    options. Else it begins anew, or is refused where it `resumes`: where somebody asked to go on. Networks of an ensemble
+    after the first may then begin.
     """
 
     num_workers: int | tuple[int, int]
@@ -70,6 +71,7 @@ def fit_all(
     Raises:
         NotEnoughDataError: too few students or events to train honestly.
         InvalidInputError: there is no such strategy.
+        NotFoundError: there is no run to resume.
         ConflictError: the run to resume has other options or data, or the run was stopped.
     """
     training = options.champion.training
@@ -110,6 +112,7 @@ def _on_ray(
                 storage=workers.storage,
                 run_name=f"{workers.run_name}-{member}" if member else workers.run_name,
                 resumes=workers.resumes,
+                follows=member > 0,
                 num_workers=workers.num_workers,
                 use_gpu=workers.use_gpu,
             ),

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from edupulse_ml.core.errors import ConflictError, EduPulseError
+from edupulse_ml.core.errors import ConflictError, EduPulseError, NotFoundError
 from edupulse_ml.core.outcomes import Task
 from edupulse_ml.models.gru import RiskNetConfig
 from edupulse_ml.models.protocol import Progress
@@ -45,7 +45,8 @@ class ClusterOptions:
     `storage` must be reachable from every worker: it takes the prepared arrays and a checkpoint per epoch. A run with
     the `run_name` of an earlier one in the same `storage` goes on from that one's last checkpoint if that one learned
     from the same data with the same options, epochs and patience excepted; else it begins anew, or is refused where it
-    `resumes`, because somebody counts on going on. With two numbers in `num_workers`, the fewest and the most, Ray
+    `resumes`, because somebody counts on going on. Where it `follows` another network of an ensemble, that one was
+    resumed, and it may begin if it had not begun. With two numbers in `num_workers`, the fewest and the most, Ray
     starts with what the cluster has and goes on from the last checkpoint with more or fewer when that changes.
     `max_failures` is the number of worker failures after which Ray gives up.
     """
@@ -53,6 +54,7 @@ class ClusterOptions:
     storage: Path
     run_name: str
     resumes: bool = False
+    follows: bool = False
     num_workers: int | tuple[int, int] = 2
     use_gpu: bool = False
     cpus_per_worker: float = 1.0
@@ -75,6 +77,7 @@ def fit_distributed(
 
     Raises:
         TrainingStoppedError: it was stopped.
+        NotFoundError: it `resumes` and does not follow another network, and no run of that name was begun in the storage.
         ConflictError: it `resumes`, and the earlier runs of that name had other data, or other options than the number of
             epochs.
         DistributedTrainingError: the run failed more often than `max_failures`, or left no checkpoint.
@@ -88,7 +91,7 @@ def fit_distributed(
     run_name = f"{cluster.run_name}-{_digest(prepared, fixed)}"
     arrays = storage / f"{run_name}{_ARRAYS}"
     if cluster.resumes:
-        _require_begun(arrays, fixed, run_name=cluster.run_name)
+        _require_begun(arrays, fixed, cluster)
     prepared.save(arrays)
     (arrays / _OPTIONS_FILE).write_text(json.dumps(fixed), encoding="utf-8")
     files, epochs = RunFiles(arrays), EpochsInOrder(progress)
@@ -139,19 +142,30 @@ def _digest(prepared: PreparedTraining, fixed: Mapping[str, object]) -> str:
     return hashlib.sha256(f"{prepared.digest()} {json.dumps(fixed, sort_keys=True)}".encode()).hexdigest()[:12]
 
 
-def _require_begun(arrays: Path, fixed: Mapping[str, object], *, run_name: str) -> None:
-    """Return unless runs of that name have begun here, and none of them on the data and with the options of `arrays`.
+def _require_begun(arrays: Path, fixed: Mapping[str, object], cluster: ClusterOptions) -> None:
+    """Return if a run of that name was begun here on the data and with the options of `arrays`, or if none of that name
+    was begun and it follows another network.
 
     Raises:
-        ConflictError: it says what is other.
+        NotFoundError: none of that name was begun.
+        ConflictError: it was begun on other data or with other options; it says what is other.
     """
-    others = arrays.parent.glob(f"{glob.escape(run_name)}-{'[0-9a-f]' * 12}{_ARRAYS}/{_OPTIONS_FILE}")
+    if arrays.is_dir():
+        return
+    run_name, storage = cluster.run_name, arrays.parent
+    others = storage.glob(f"{glob.escape(run_name)}-{'[0-9a-f]' * 12}{_ARRAYS}/{_OPTIONS_FILE}")
     differing = [
         sorted(name for name in fixed if fixed[name] != begun.get(name))
         for begun in (json.loads(path.read_text(encoding="utf-8")) for path in others)
     ]
-    if arrays.is_dir() or not differing:
-        return
+    if not differing:
+        if cluster.follows:
+            return
+        msg = (
+            f"There is no run {run_name} to resume in {storage}: give the name that `edupulse train` printed when the run began "
+            "(`Run NAME: if it is interrupted, ...`), or leave `--resume` out to begin a new run."
+        )
+        raise NotFoundError(msg)
     if names := min(differing, key=len):
         msg = f"Run {run_name} was begun with other values of {', '.join(names)}: give it the same ones, or begin a new run."
     else:

@@ -1,5 +1,6 @@
 """What `fit_distributed` refuses and passes on, with a stand-in for Ray's trainer: a run on Ray is in tests/integration."""
 
+import re
 import threading
 from contextlib import nullcontext
 from dataclasses import replace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from edupulse_ml.core.errors import ConflictError, NotFoundError
 from edupulse_ml.core.outcomes import risk_task
 from edupulse_ml.models.gru import RiskNetConfig
 from edupulse_ml.models.inputs import InputNorms
@@ -17,6 +19,8 @@ from edupulse_ml.training.distributed import ClusterOptions, TrainingStoppedErro
 from edupulse_ml.training.options import TrainingOptions
 from edupulse_ml.training.run import TrainingRun
 from edupulse_ml.training.run_files import RunFiles
+from jobs import fitting
+from jobs.fitting import RayWorkers
 from tests.fakes.training_data import make_training_data
 
 OPTIONS = TrainingOptions(
@@ -77,6 +81,49 @@ def wait_until(condition):
 
 def storage_of(tmp_path, **changes):
     return replace(ClusterOptions(storage=tmp_path / "ray-train", run_name="train-demo"), **changes)
+
+
+def test_a_run_that_nobody_began_is_not_resumed(run_on_ray, prepared, tmp_path):
+    where = storage_of(tmp_path, resumes=True)
+    with pytest.raises(NotFoundError, match=re.escape(f"no run train-demo to resume in {where.storage}")) as refused:
+        fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=where)
+    assert "Run NAME:" in str(refused.value)
+    assert not where.storage.exists()
+    fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=storage_of(tmp_path))
+    assert fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=where).history
+    with pytest.raises(NotFoundError):
+        fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=replace(where, run_name="train"))
+
+
+def test_a_network_that_follows_may_begin_but_not_with_other_options(run_on_ray, prepared, tmp_path):
+    where = storage_of(tmp_path, run_name="train-demo-1", resumes=True, follows=True)
+    assert fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=where).history
+    with pytest.raises(ConflictError, match="other values of learning_rate"):
+        fit_distributed(prepared, replace(OPTIONS, learning_rate=0.5), task=risk_task(), cluster=where)
+
+
+def test_an_ensemble_killed_in_its_first_network_is_resumed_and_one_that_nobody_began_is_not(
+    run_on_ray, prepared, tmp_path
+):
+    workers = RayWorkers(1, use_gpu=False, storage=tmp_path / "ray-train", run_name="train-demo", resumes=True)
+    told = []
+
+    def fit_networks():
+        fit = fitting._on_ray(workers, first_seed=OPTIONS.seed, is_stopped=lambda: False)
+        for member in range(3):
+            fit(prepared, replace(OPTIONS, seed=OPTIONS.seed + member), risk_task(), told.append)
+
+    with pytest.raises(NotFoundError):
+        fit_networks()
+    fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=storage_of(tmp_path))
+    fit_networks()
+    assert [metrics["epoch"] for metrics in told] == [1, 2, 3] * 3
+
+
+def test_the_same_name_in_every_try_begins_where_nothing_exists(run_on_ray, prepared, tmp_path):
+    where = storage_of(tmp_path, run_name="month-demo-2026-01")
+    for _ in range(2):
+        assert fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=where).history
 
 
 def test_progress_is_told_of_each_epoch_once_while_it_trains_and_at_the_end_of_the_rest(run_on_ray, prepared, tmp_path):
