@@ -30,7 +30,8 @@ class FittedModels:
 class RayWorkers:
     """How wide to train on Ray; (fewest, most) workers follow what the cluster has. `storage` must be reachable from
     every worker; a run with the name of an earlier one goes on from its last checkpoint if it has the same data and
-    options. Else it begins anew, or is refused where it `resumes`: where somebody asked to go on.
+    options. Else it begins anew, or is refused where it `resumes`: where somebody asked to go on. Networks of an ensemble
+    after the first may then begin.
     """
 
     num_workers: int | tuple[int, int]
@@ -64,11 +65,13 @@ def fit_all(
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> FittedModels:
     """Fit the strategy (its networks with `workers` None in this process) and the rivals on the same student-weeks. On Ray,
-    where `progress` is told once a network is trained, `is_stopped` is asked whether to end with the epoch at hand.
+    where `progress` is told from another thread while this one waits, `is_stopped` is asked whether to end with the epoch
+    at hand.
 
     Raises:
         NotEnoughDataError: too few students or events to train honestly.
         InvalidInputError: there is no such strategy.
+        NotFoundError: there is no run to resume.
         ConflictError: the run to resume has other options or data, or the run was stopped.
     """
     training = options.champion.training
@@ -101,7 +104,7 @@ def _on_ray(
 
         # Each network of an ensemble has checkpoints of its own, found again by the same name.
         member = options.seed - first_seed
-        result = fit_distributed(
+        return fit_distributed(
             prepared,
             options,
             task=task,
@@ -109,13 +112,12 @@ def _on_ray(
                 storage=workers.storage,
                 run_name=f"{workers.run_name}-{member}" if member else workers.run_name,
                 resumes=workers.resumes,
+                follows=member > 0,
                 num_workers=workers.num_workers,
                 use_gpu=workers.use_gpu,
             ),
+            progress=progress,
             is_stopped=is_stopped,
         )
-        for metrics in result.history:
-            progress(metrics)
-        return result
 
     return fit

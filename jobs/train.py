@@ -158,6 +158,7 @@ async def train_model(
         NotEnoughDataError: too few students, weeks or events to train honestly.
         DataBlockedError: something is wrong with the records that the request does not ignore.
         InvalidInputError: the records do not span the three school years needed.
+        NotFoundError: there is no run to resume.
         TrainingUnderWayError: another training run of the district is under way.
         RunStoppedError: the run was asked to stop.
     """

@@ -31,8 +31,8 @@ class TrainingRunOut(BaseModel):
     epoch: int | None = Field(description="Epochs done in this step, over all networks; null: the step has none.")
     of_epochs: int | None = Field(description="Most epochs of this step; training stops early.")
     eta_s: float | None = Field(
-        description="Seconds until it may end, by what runs like it took, else by the pace of its epochs, which leaves "
-        "out the steps that follow; null: not known."
+        description="Seconds until it may end, by what runs like it took, else by the pace of its latest epoch, "
+        "which leaves out the steps that follow; null: not known."
     )
     metrics: dict[str, float] | None = Field(description="Of the latest epoch.")
     log: list[RunLineOut] = Field(description="The latest lines that the run said of itself, oldest first.")

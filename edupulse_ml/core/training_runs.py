@@ -21,6 +21,8 @@ LONG_QUIET: Final = timedelta(minutes=10)
 STOPPED: Final = "Stopped on request."
 MAX_LINES: Final = 200
 """Lines that are kept of what a run says of itself."""
+EPOCH_SECONDS: Final = "epoch_seconds"
+"""The metric of an epoch that says how long it took."""
 
 _RAY_ENDED: Final[frozenset[RayWord]] = frozenset({"succeeded", "failed", "stopped"})
 _RAY_HAS_IT: Final[frozenset[RayWord]] = frozenset({"pending", "running"})
@@ -110,7 +112,8 @@ def _sentence(job: TrainingJob, ray: RayWord, now: datetime) -> str:
 
 def seconds_left(job: TrainingJob, *, earlier_s: Sequence[float], now: datetime) -> float | None:
     """Seconds until a running `job` may end: the median of `earlier_s`, what earlier runs like it took, less what it has
-    taken; else its remaining epochs at their pace so far. None where neither is known; 0 if it is overdue.
+    taken; else its remaining epochs at the pace of the latest, or where that is not known at the mean pace since the start.
+    None where nothing is known; 0 if it is overdue.
     """
     if job.status != "running":
         return None
@@ -119,4 +122,6 @@ def seconds_left(job: TrainingJob, *, earlier_s: Sequence[float], now: datetime)
         return max(0.0, median(earlier_s) - elapsed)
     if not job.epoch or not job.of_epochs:
         return None
-    return max(0.0, elapsed / job.epoch * (job.of_epochs - job.epoch))
+    # A run that goes on has epochs which took it no time: the mean since its start would promise far too much.
+    epoch_s = (job.metrics or {}).get(EPOCH_SECONDS, elapsed / job.epoch)
+    return max(0.0, epoch_s * (job.of_epochs - job.epoch))

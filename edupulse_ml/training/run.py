@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from edupulse_ml.core.outcomes import Task
+from edupulse_ml.core.training_runs import EPOCH_SECONDS
 from edupulse_ml.models.gru import RiskNet, hazard_range
 from edupulse_ml.training.chunks import Shard, epoch_batches
 from edupulse_ml.training.data import PreparedTraining
@@ -128,7 +129,7 @@ class TrainingRun:
             "validation_average_precision": metrics.average_precision,
             "validation_roc_auc": metrics.roc_auc,
             "best_epoch": float(self._best_epoch),
-            "epoch_seconds": time.perf_counter() - started,
+            EPOCH_SECONDS: time.perf_counter() - started,
         }
         self._history.append(report)
         return report

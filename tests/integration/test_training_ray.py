@@ -71,14 +71,26 @@ def prepared():
 
 def test_two_workers_learn_and_a_second_run_goes_on_where_the_first_stopped(cluster, prepared):
     where = ClusterOptions(storage=cluster, run_name="two", num_workers=2, cpus_per_worker=0.5)
-    first = fit_distributed(prepared, OPTIONS, task=risk_task(), cluster=where)
+    told: list[dict[str, float]] = []
+    first = fit_distributed(
+        prepared, OPTIONS, task=risk_task(), cluster=where, progress=lambda each: told.append({**each})
+    )
+    assert told == list(first.history)
+    told.clear()
     assert [epoch["epoch"] for epoch in first.history] == [1, 2, 3]
     for epoch in first.history:
         assert all(math.isfinite(value) for value in epoch.values())
     assert first.history[-1]["train_loss"] < first.history[0]["train_loss"]
     assert first.history[-1]["validation_loss"] < first.history[0]["validation_loss"]
 
-    second = fit_distributed(prepared, replace(OPTIONS, epochs=5), task=risk_task(), cluster=where)
+    second = fit_distributed(
+        prepared,
+        replace(OPTIONS, epochs=5),
+        task=risk_task(),
+        cluster=where,
+        progress=lambda each: told.append({**each}),
+    )
+    assert told == list(second.history)
     assert [epoch["epoch"] for epoch in second.history] == [1, 2, 3, 4, 5]
     assert second.history[:3] == first.history
 
@@ -101,16 +113,27 @@ def test_a_run_that_is_to_stop_ends_with_the_epoch_at_hand_and_can_be_resumed(cl
     where = ClusterOptions(storage=cluster, run_name="stopped", num_workers=2, cpus_per_worker=0.5)
     endless = replace(OPTIONS, epochs=100_000, patience=100_000)
 
-    def has_begun() -> bool:
-        return any(cluster.glob(f"stopped-{DIGEST}/checkpoint_*/run.pt"))
+    told: list[float] = []
+    deadline = time.monotonic() + 240
+
+    def progress(metrics) -> None:
+        told.append(metrics["epoch"])
+
+    def is_stopped() -> bool:  # as soon as an epoch is told, which is while the run goes on: it has no other end
+        return bool(told) or time.monotonic() > deadline
 
     with pytest.raises(TrainingStoppedError, match="stopped: it goes on"):
-        fit_distributed(prepared, endless, task=risk_task(), cluster=where, is_stopped=has_begun)
+        fit_distributed(prepared, endless, task=risk_task(), cluster=where, progress=progress, is_stopped=is_stopped)
+    assert told
+    assert told == [*range(1, len(told) + 1)]
+    told.clear()
     done = len(committed_history(cluster, "stopped"))
     assert done >= 1
     resumed = replace(where, resumes=True)
-    more = fit_distributed(prepared, replace(endless, epochs=done + 2), task=risk_task(), cluster=resumed)
+    longer = replace(endless, epochs=done + 2)
+    more = fit_distributed(prepared, longer, task=risk_task(), cluster=resumed, progress=progress)
     assert [epoch["epoch"] for epoch in more.history] == [*range(1, done + 3)]
+    assert told == [*range(1, done + 3)]
 
 
 def test_one_worker_gives_the_figures_of_a_local_run(cluster, prepared):
@@ -150,6 +173,7 @@ def training_workers():
 
 def test_a_worker_killed_in_mid_epoch_goes_on_from_the_checkpoint_to_the_same_figures(cluster, prepared):
     seen = []
+    told: list[float] = []
 
     def kill_one():
         seen.append(committed_history(cluster, "killed"))
@@ -160,8 +184,15 @@ def test_a_worker_killed_in_mid_epoch_goes_on_from_the_checkpoint_to_the_same_fi
     killer = threading.Thread(target=kill_one)
     killer.start()
     where = ClusterOptions(storage=cluster, run_name="killed", num_workers=2, cpus_per_worker=0.5)
-    broken = fit_distributed(prepared, LONGER, task=risk_task(), cluster=where)
+    broken = fit_distributed(
+        prepared,
+        LONGER,
+        task=risk_task(),
+        cluster=where,
+        progress=lambda metrics: told.append(metrics["epoch"]),
+    )
     killer.join()
+    assert told == [*range(1, 13)]
     history, _ = seen
     assert [epoch["epoch"] for epoch in broken.history] == [*range(1, 13)]
     # The seconds are those of the first attempt: that epoch was not trained again.

@@ -10,6 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from edupulse_ml.core.training_runs import (
+    EPOCH_SECONDS,
     LONG_QUIET,
     QUIET,
     UNDER_WAY,
@@ -123,11 +124,14 @@ def test_a_run_of_a_release_without_heartbeats_is_left_alone(ray: RayWord, silen
         ({}, (), None),
         ({"epoch": 0, "of_epochs": 50}, (), None),
         ({"epoch": 20, "of_epochs": 50}, (), 90.0),
+        # 20 epochs were done before the run was resumed a minute ago
+        ({"epoch": 21, "of_epochs": 50, "metrics": {"epoch": 21.0, EPOCH_SECONDS: 40.0}}, (), 1160.0),
+        ({"epoch": 21, "of_epochs": 50, "metrics": {"epoch": 21.0, EPOCH_SECONDS: 40.0}}, (100.0,), 40.0),
         ({"epoch": 20, "of_epochs": 50}, (100.0, 400.0, 200.0), 140.0),
         ({}, (30.0,), 0.0),
     ],
 )
-def test_the_time_left(changes: dict[str, int], earlier_s: tuple[float, ...], left: float | None) -> None:
+def test_the_time_left(changes: dict[str, object], earlier_s: tuple[float, ...], left: float | None) -> None:
     assert seconds_left(job("running", **changes), earlier_s=earlier_s, now=NOW + timedelta(seconds=60)) == left
 
 
