@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from edupulse_ml.config.settings import Settings, load_settings
+from edupulse_ml.config.training_order import WITH_NETWORKS
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
@@ -123,9 +124,10 @@ def train(  # noqa: PLR0913 - one argument per option of the command
         run_name = resume or f"train-{settings.district}-{clock.now():%Y%m%dT%H%M%S}"
         storage = StackPaths.of(settings.home).home / "ray-train"
         ray_workers = RayWorkers(num_workers, gpu, storage, run_name, resumes=resume is not None)
-        console.print(f"Run {run_name}: if it is interrupted, `--resume {run_name}` goes on.", soft_wrap=True)
-    elif resume is not None:
-        raise InvalidInputError("`--resume` goes on with a run on Ray: pass `--workers`, too.")
+        if strategy in WITH_NETWORKS:
+            console.print(f"Run {run_name}: if it is interrupted, `--resume {run_name}` goes on.", soft_wrap=True)
+    if resume is not None and (num_workers == 0 or strategy not in WITH_NETWORKS):
+        raise InvalidInputError("`--resume` goes on with networks on Ray: pass `--workers`, and gru or ensemble.")
     request = TrainingRequest(
         training,
         test_year,

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+WITH_NETWORKS: Final = frozenset({"gru", "ensemble"})
+"""Strategies that have epochs, hence checkpoints to go on from."""
 RUN_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"
 
 
@@ -49,6 +51,9 @@ class TrainingOrder(BaseModel):
     def _needs_workers(self) -> Self:
         if not self.workers and (self.gpu or self.resume is not None):
             msg = "gpu and resume need workers: a run in one process has neither GPUs of Ray nor checkpoints"
+            raise ValueError(msg)
+        if self.resume is not None and self.strategy not in WITH_NETWORKS:
+            msg = "resume goes on with networks: gru or ensemble"
             raise ValueError(msg)
         if self.by_person and self.test_year is not None:
             msg = "by_person splits by person only: it has no test_year"

@@ -34,7 +34,7 @@ DEFAULT_STRATEGY: Final = "ensemble"
 
 @dataclass(frozen=True)
 class StrategyOptions:
-    """`strategy` is one of `STRATEGIES`; `seeds` are the networks of an ensemble; `boosted` is LightGBM's part."""
+    """`strategy` is one of `STRATEGIES`; `seeds` are those of an ensemble's members; `boosted` is LightGBM's part."""
 
     strategy: str = DEFAULT_STRATEGY
     seeds: int = DEFAULT_SEEDS

@@ -99,6 +99,7 @@ def test_ray_is_told_the_run_and_nothing_of_the_request(client: TestClient, trai
         ({"promote": "yes"}, "body.promote"),
         ({"resume": "../elsewhere", "workers": 1}, "body.resume"),
         ({"resume": "train-1"}, "body"),
+        ({"resume": "train-1", "workers": 1, "strategy": "boosted"}, "body"),
         ({"gpu": True}, "body"),
         ({"by_person": True, "test_year": 2024}, "body"),
         ({"Jane-Doe": 1}, "body.(unknown field)"),
