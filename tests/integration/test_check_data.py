@@ -151,7 +151,8 @@ def test_a_blocker_stops_training_unless_somebody_answers_for_it(district: Score
     def require(ignored: IgnoredBlockers):
         async def work():
             async with open_context(district.settings, clock=FixedClock(NOW)) as context:
-                return await require_fit_data(context, as_of=NOW, ignored=ignored, console=QUIET)
+                limits = load_data_policy()
+                return await require_fit_data(context, as_of=NOW, policy=limits, ignored=ignored, console=QUIET)
 
         return asyncio.run(work())
 
