@@ -18,10 +18,11 @@ from edupulse_ml.config.settings import load_settings
 from edupulse_ml.core.clock import SystemClock
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.weeks import last_closed_week
-from edupulse_ml.monitoring.data_policy import DataPolicy, load_data_policy
+from edupulse_ml.monitoring.data_policy import DataPolicy
 from edupulse_ml.monitoring.data_quality import DataCounts, judge_data
 from edupulse_ml.monitoring.findings import DataQualityReport
 from edupulse_ml.storage.data_checks import VERSIONED, DataCheckReader, LateAfter
+from jobs.policies import DataPolicyOption, data_policy
 from jobs.wiring import JobContext, open_context
 
 
@@ -55,7 +56,7 @@ def check(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Moment (UTC) of the check; default: now."),
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="Policy file; default: the one of this release.")] = None,
+    policy: DataPolicyOption = None,
     out: Annotated[Path | None, typer.Option(help="Also write the report to this file, as JSON.")] = None,
 ) -> None:
     """Check volumes, freshness, missing and impossible records, leaver codes and features of the whole district.
@@ -63,12 +64,12 @@ def check(
     Nothing is changed. Ends with exit code 5 where a blocker was found, which also stops `edupulse train`, `tune` and
     `monthly`.
     """
-    clock, console = SystemClock(), Console()
+    settings, clock, console = load_settings(), SystemClock(), Console()
     moment = clock.now() if as_of is None else as_of.replace(tzinfo=UTC)
-    limits = load_data_policy(policy)
+    limits = data_policy(settings, option=policy)
 
     async def work() -> DataQualityReport:
-        async with open_context(load_settings(), clock=clock) as context:
+        async with open_context(settings, clock=clock) as context:
             with console.status("counting records"):
                 return await check_data(context, as_of=moment, policy=limits)
 
@@ -109,14 +110,14 @@ async def check_data(context: JobContext, *, as_of: datetime, policy: DataPolicy
 
 
 async def require_fit_data(
-    context: JobContext, *, as_of: datetime, ignored: IgnoredBlockers, console: Console
+    context: JobContext, *, as_of: datetime, policy: DataPolicy, ignored: IgnoredBlockers, console: Console
 ) -> Sequence[str]:
     """Show what is wrong with the records, and return the names of the blockers that were ignored.
 
     Raises:
         DataBlockedError: a blocker was found that `ignored` does not name.
     """
-    report = await check_data(context, as_of=as_of, policy=load_data_policy())
+    report = await check_data(context, as_of=as_of, policy=policy)
     if report.blockers:
         show_findings(report, console)
     elif report.warnings:

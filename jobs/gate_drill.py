@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -16,10 +15,11 @@ from edupulse_ml.core.errors import ConflictError, NotFoundError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.gate import Verdict, judge_candidate
 from edupulse_ml.evaluation.gate_rules import RuleResult, bracket
-from edupulse_ml.evaluation.promotion_policy import PromotionPolicy, load_policy
+from edupulse_ml.evaluation.promotion_policy import PromotionPolicy
 from jobs.experiment import History
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
+from jobs.policies import PromotionPolicyOption, promotion_policy
 from jobs.preflight import CheckOption, check_before, gate_check, model_check, serving_checks
 from jobs.progress import progress_bars
 from jobs.promotion.contenders import Contender, load_contender
@@ -80,7 +80,7 @@ def gate_drill(
         str | None, typer.Argument(help="Registered version to spoil copies of; default: the champion.")
     ] = None,
     *,
-    policy: Annotated[Path | None, typer.Option(help="Policy file; default: the one of this release.")] = None,
+    policy: PromotionPolicyOption = None,
     check: CheckOption = False,
 ) -> None:
     """Spoil copies of the champion on purpose, and see whether the written policy refuses each for what is wrong with it.
@@ -92,9 +92,8 @@ def gate_drill(
         check_before(settings, console, *serving_checks(), gate_check(policy), model_check(version))
         return
     wanted = ModelVersion(version) if version else None
-    results = asyncio.run(
-        drill_district(settings, wanted, policy=load_policy(policy), clock=SystemClock(), console=console)
-    )
+    limits = promotion_policy(settings, option=policy)
+    results = asyncio.run(drill_district(settings, wanted, policy=limits, clock=SystemClock(), console=console))
     show_drill(results, console)
     through = [result.copy.name for result in results if not result.right]
     if through:

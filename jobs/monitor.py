@@ -19,9 +19,10 @@ from edupulse_ml.models.strategies import ServableModel, load_strategy
 from edupulse_ml.monitoring.cohort_drift import feature_drift, score_drift
 from edupulse_ml.monitoring.figures import FigureKind, WatchedFigure, WatchReport
 from edupulse_ml.monitoring.outcome_watch import JudgedOutcomes, judge_served, monthly, outcome_figures
-from edupulse_ml.monitoring.watch_policy import WatchPolicy, load_watch_policy
+from edupulse_ml.monitoring.watch_policy import WatchPolicy
 from edupulse_ml.storage.monitoring import KeptFigure, KeptRun, MonitoringRepository
-from jobs.preflight import CheckOption, check_before, model_check, serving_checks
+from jobs.policies import PromotionPolicyOption, watch_policy
+from jobs.preflight import CheckOption, check_before, gate_check, model_check, serving_checks
 from jobs.progress import progress_bars
 from jobs.watching.cohorts import ReadCohorts, Scorer, TrainingWeeks, read_cohorts
 from jobs.watching.served import read_scores, read_served, score_tasks
@@ -31,7 +32,9 @@ from jobs.wiring import JobContext, open_context
 
 @dataclass(frozen=True)
 class WatchRequest:
-    """What to monitor. `version` None: the champion; `as_of` None: now; `again`: also if it was done today."""
+    """What to monitor. `version` None: the champion; `as_of` None: now; `policy` None: see `jobs.policies`; `again`: also
+    if it was done today.
+    """
 
     version: ModelVersion | None = None
     as_of: datetime | None = None
@@ -54,7 +57,7 @@ def monitor(
         datetime | None,
         typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Moment (UTC) to look from; default: now."),
     ] = None,
-    policy: Annotated[Path | None, typer.Option(help="Policy file; default: the one of this release.")] = None,
+    policy: PromotionPolicyOption = None,
     again: Annotated[bool, typer.Option("--again", help="Also if this model was monitored today.")] = False,
     check: CheckOption = False,
 ) -> None:
@@ -64,7 +67,7 @@ def monitor(
     exit code. A second run on a day shows the first one's figures; a second run at the same time waits for the first.
     """
     if check:
-        check_before(load_settings(), Console(), *serving_checks(), model_check(model))
+        check_before(load_settings(), Console(), *serving_checks(), gate_check(policy), model_check(model))
         return
     request = WatchRequest(
         ModelVersion(model) if model else None, None if as_of is None else as_of.replace(tzinfo=UTC), policy, again
@@ -95,7 +98,7 @@ async def monitor_model(context: JobContext, request: WatchRequest, *, console: 
     as_of = request.as_of or context.clock.now()
     if as_of > context.clock.now():
         raise InvalidInputError(f"{as_of.isoformat()} lies in the future; only what has happened can be monitored.")
-    policy_version, policy = load_watch_policy(request.policy)
+    policy_version, policy = watch_policy(context.settings, option=request.policy)
     zone = ZoneInfo((await context.reader.district()).timezone)
     day = day_from_number(local_day(as_of, zone))
     fetched = await asyncio.to_thread(context.registry.fetch, request.version)

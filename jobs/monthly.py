@@ -2,7 +2,6 @@
 
 import asyncio
 from datetime import datetime
-from pathlib import Path
 from typing import Annotated
 from zoneinfo import ZoneInfo
 
@@ -22,6 +21,7 @@ from jobs.month.results import DataChecked, Reported
 from jobs.month.running import Failpoint, MonthEnd, nowhere, run_month
 from jobs.month.steps import plan_month
 from jobs.month.work import MonthWork
+from jobs.policies import PromotionPolicyOption, data_policy, promotion_policy
 from jobs.preflight import CheckOption, check_before, gate_check, training_checks
 from jobs.wiring import open_context
 
@@ -53,9 +53,7 @@ def monthly(  # noqa: PLR0913 - one argument per option of the command
     allow_small: Annotated[
         bool, typer.Option("--allow-small", help="Train on fewer than 1,000 students; for experiments only.")
     ] = False,
-    policy: Annotated[
-        Path | None, typer.Option(help="Policy of promotion and monitoring; default: the one of this release.")
-    ] = None,
+    policy: PromotionPolicyOption = None,
     rescore: Annotated[
         Rescore,
         typer.Option(help="Score the district each month, or only if the champion has changed since it was scored."),
@@ -95,12 +93,15 @@ async def run_district_month(
     """Run the month, or go on with it; see `month.running.run_month`.
 
     Raises:
-        InvalidInputError: the month has not begun.
+        InvalidInputError: the month has not begun, or a policy's file is missing or does not fit.
         NotFoundError: the district does not exist yet.
         MonthUnderWayError: another process runs a month of this district.
         ConflictError: the month's unfinished run was begun with other options.
         EduPulseError: a step failed; the same call goes on with it.
     """
+    # The steps read them when they come to it, which may be hours from now.
+    promotion_policy(settings, option=request.policy)
+    data_policy(settings)
     async with open_context(settings, clock=clock) as context:
         zone = ZoneInfo((await context.reader.district()).timezone)
         month = first_day(request.month, now=clock.now(), zone=zone)

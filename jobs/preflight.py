@@ -22,10 +22,9 @@ from edupulse_ml.core.clock import SystemClock
 from edupulse_ml.core.contract import FeatureContract, current_contract
 from edupulse_ml.core.errors import DependencyDownError, EduPulseError, NotFoundError
 from edupulse_ml.core.ids import DistrictId, ModelVersion
-from edupulse_ml.evaluation.promotion_policy import load_policy
-from edupulse_ml.monitoring.data_policy import load_data_policy
 from edupulse_ml.storage.connection import Database
 from edupulse_ml.storage.readiness import ReadinessReader
+from jobs.policies import chosen, data_policy, promotion_policy
 from jobs.stack.mlflow import tracking_uri
 from jobs.stack.paths import StackPaths
 from jobs.stack.postgres import find_postgres, postgres_urls
@@ -101,11 +100,12 @@ def settings_check() -> Check:
     return Check("settings", look)
 
 
-def gate_check(policy: Path | None) -> Check:
-    """The promotion policy; None: the one of this release."""
+def gate_check(policy: Path | None = None) -> Check:
+    """The promotion policy of a job with this `--policy`."""
 
-    async def look(_: Settings) -> str:
-        return f"version {load_policy(policy).version}"
+    async def look(settings: Settings) -> str:
+        version = promotion_policy(settings, option=policy).version
+        return f"version {version} of {chosen(policy, settings.promotion_policy) or 'this release'}"
 
     return Check("promotion policy", look)
 
@@ -113,8 +113,8 @@ def gate_check(policy: Path | None) -> Check:
 def data_policy_check() -> Check:
     """The policy that the records must meet before a model learns from them."""
 
-    async def look(_: Settings) -> str:
-        return f"version {load_data_policy().version}"
+    async def look(settings: Settings) -> str:
+        return f"version {data_policy(settings).version} of {settings.data_policy or 'this release'}"
 
     return Check("data policy", look)
 

@@ -1,7 +1,6 @@
 """`edupulse promote`: judge a candidate beside the champion on the same rows, and make it the champion if it passes."""
 
 import asyncio
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,8 +10,8 @@ from edupulse_ml.config.settings import Settings, load_settings
 from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
-from edupulse_ml.evaluation.promotion_policy import load_policy
 from jobs.materialise import materialise_pending
+from jobs.policies import PromotionPolicyOption, promotion_policy
 from jobs.preflight import CheckOption, check_before, gate_check, model_check, serving_checks
 from jobs.progress import progress_bars
 from jobs.promotion.deciding import (
@@ -33,7 +32,7 @@ _COMMAND = "edupulse promote"
 def promote(
     version: Annotated[str | None, typer.Argument(help="Registered version; default: the newest.")] = None,
     *,
-    policy: Annotated[Path | None, typer.Option(help="Policy file; default: the one of this release.")] = None,
+    policy: PromotionPolicyOption = None,
     override: Annotated[bool, typer.Option("--override", help="Promote even if the policy is not met.")] = False,
     name: Annotated[str | None, typer.Option(help="Who decides; needed for an override, and kept.")] = None,
     reason: Annotated[str | None, typer.Option(help="Why; needed for an override, and kept.")] = None,
@@ -51,7 +50,7 @@ def promote(
         check_before(settings, console, *serving_checks(), gate_check(policy), model_check(version, newest=True))
         return
     request = PromotionRequest(
-        policy=load_policy(policy),
+        policy=promotion_policy(settings, option=policy),
         by=name or _COMMAND,
         version=ModelVersion(version) if version else None,
         override=Override(name or "", reason or "") if override else None,

@@ -17,7 +17,7 @@ from edupulse_ml.core.clock import Clock, SystemClock
 from edupulse_ml.core.errors import InvalidInputError
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.outcomes import risk_task
-from edupulse_ml.evaluation.promotion_policy import load_policy
+from edupulse_ml.evaluation.promotion_policy import PromotionPolicy
 from edupulse_ml.evaluation.report import EvaluationReport
 from edupulse_ml.storage.training_jobs import TrainingJobRepository
 from edupulse_ml.training.ensemble import DEFAULT_SEEDS
@@ -36,7 +36,8 @@ from jobs.fitting import FittedModels, RayWorkers, fit_all, worker_bounds
 from jobs.history import load_history
 from jobs.judging import judge_on_test_year
 from jobs.materialise import materialise_pending
-from jobs.preflight import CheckOption, check_before, training_checks
+from jobs.policies import data_policy, promotion_policy
+from jobs.preflight import CheckOption, check_before, gate_check, training_checks
 from jobs.progress import progress_bars
 from jobs.promotion.deciding import (
     PromotionPlaces,
@@ -116,7 +117,8 @@ def train(  # noqa: PLR0913 - one argument per option of the command
     """Train a model on the district's records, judge it beside its members and rivals on a later year, and register it."""
     settings, clock, console = load_settings(), SystemClock(), Console()
     if check:
-        check_before(settings, console, *training_checks(ray=worker_bounds(workers) != 0))
+        gate = (gate_check(),) if promote else ()
+        check_before(settings, console, *training_checks(ray=worker_bounds(workers) != 0), *gate)
         return
     training = TrainingOptions(window_weeks=settings.window_weeks, epochs=epochs, seed=seed, allow_small=allow_small)
     ray_workers = None
@@ -159,7 +161,8 @@ async def train_model(
     Raises:
         NotEnoughDataError: too few students, weeks or events to train honestly.
         DataBlockedError: something is wrong with the records that the request does not ignore.
-        InvalidInputError: the records do not span the three school years needed.
+        InvalidInputError: the records do not span the three school years needed, or a policy's file is missing or does
+            not fit.
         NotFoundError: there is no run to resume.
         TrainingUnderWayError: another training run of the district is under way.
         RunStoppedError: the run was asked to stop.
@@ -171,11 +174,12 @@ async def train_model(
             parameters={**_options(request).as_parameters(), **request.ignored.as_tags()},
             run_name=_run_name(request),
         ) as record:
+            gate = promotion_policy(settings) if request.promote else None
             trained = await _train(context, replace(request, record=record), console)
             jobs = TrainingJobRepository(context.database, clock=clock)
             await record.succeed(jobs, model_version=trained.version, summary=headline_metrics(trained.report))
-        if request.promote:
-            await _promote(context, trained.version, console)
+        if gate is not None:
+            await _promote(context, trained.version, gate, console)
         return trained
 
 
@@ -183,13 +187,12 @@ def _run_name(request: TrainingRequest) -> str | None:
     return None if request.workers is None else request.workers.run_name
 
 
-async def _promote(context: JobContext, version: ModelVersion, console: Console) -> None:
+async def _promote(context: JobContext, version: ModelVersion, policy: PromotionPolicy, console: Console) -> None:
     """The first model of a district is its champion; every later one must meet the policy, or stays a candidate."""
     places = PromotionPlaces.of(context)
     if await install_first(places, version, by=_COMMAND):
         console.print(f"Version {version} is the district's first champion.")
         return
-    policy = load_policy()
     with progress_bars(console) as bars:
         doing = bars.add_task("judging beside the champion", total=None)
         judge = judging_anew(context, policy, step=lambda name: bars.update(doing, description=name))
@@ -201,7 +204,7 @@ async def _promote(context: JobContext, version: ModelVersion, console: Console)
 
 
 async def _train(context: JobContext, request: TrainingRequest, console: Console) -> TrainedVersion:
-    now = context.clock.now()
+    now, limits = context.clock.now(), data_policy(context.settings)
     request.record.step("computing features")
     await materialise_pending(context, as_of=now, console=console)
     request.record.step("reading student-weeks")
@@ -209,7 +212,7 @@ async def _train(context: JobContext, request: TrainingRequest, console: Console
         reading = bars.add_task("reading student-weeks", total=1.0)
         history = await load_history(context, as_of=now, on_share=lambda share: bars.update(reading, completed=share))
     request.record.step("checking the records")
-    await require_fit_data(context, as_of=now, ignored=request.ignored, console=console)
+    await require_fit_data(context, as_of=now, policy=limits, ignored=request.ignored, console=console)
     return await asyncio.to_thread(_fit_and_register, context, history, request, console)
 
 

@@ -17,6 +17,7 @@ from jobs.check_data import IgnoreBlockerOption, IgnoredBlockers, ReasonOption, 
 from jobs.experiment import History
 from jobs.history import load_history
 from jobs.materialise import materialise_pending
+from jobs.policies import data_policy
 from jobs.preflight import CheckOption, check_before, training_checks
 from jobs.progress import progress_bars
 from jobs.reporting import headline_metrics, show_report
@@ -103,7 +104,8 @@ def tune_model(
     Not a coroutine: Tune ends a search in order only if it runs in the main thread, where interrupts arrive.
 
     Raises:
-        InvalidInputError: the strategy has nothing to search, or there are fewer than three school years.
+        InvalidInputError: the strategy has nothing to search, there are fewer than three school years, or the data
+            policy's file is missing or does not fit.
         NotEnoughDataError: too few students or events to train honestly.
         DataBlockedError: something is wrong with the records that the request does not ignore.
         NotFoundError: there is no such search to resume.
@@ -122,6 +124,7 @@ def tune_model(
 async def _read(
     settings: Settings, request: TuningRequest, *, clock: Clock, console: Console
 ) -> tuple[JobContext, History]:
+    limits = data_policy(settings)
     async with open_context(settings, clock=clock) as context:
         now = clock.now()
         await materialise_pending(context, as_of=now, console=console)
@@ -130,7 +133,7 @@ async def _read(
             history = await load_history(
                 context, as_of=now, on_share=lambda share: bars.update(reading, completed=share)
             )
-        await require_fit_data(context, as_of=now, ignored=request.ignored, console=console)
+        await require_fit_data(context, as_of=now, policy=limits, ignored=request.ignored, console=console)
         return context, history
 
 

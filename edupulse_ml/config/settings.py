@@ -2,10 +2,19 @@
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def _from_here(path: Path) -> Path:
+    # Links stay links: who mounts a file anew behind one wants the new one read.
+    return path.expanduser().absolute()
+
+
+PolicyFile = Annotated[Path, AfterValidator(_from_here)]
+"""An absolute path, a relative one being taken from the current folder."""
 
 
 class Settings(BaseSettings):
@@ -44,6 +53,13 @@ class Settings(BaseSettings):
     )
     objective_discipline_only: bool = Field(
         default=False, description="Count only incidents with objective behaviour codes (docs/sources.md 2.0)."
+    )
+    promotion_policy: PolicyFile | None = Field(
+        default=None,
+        description="YAML file of the promotion policy, which monitoring reads too; unset: the one of this release.",
+    )
+    data_policy: PolicyFile | None = Field(
+        default=None, description="YAML file of what the records must show; unset: the one of this release."
     )
     prediction_cache_ttl_s: int = Field(default=3600, ge=0, description="Seconds that an answer stays cached.")
     token: str | None = Field(default=None, description="Bearer token of the API; unset: read from the home folder.")

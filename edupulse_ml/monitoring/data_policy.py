@@ -12,6 +12,7 @@ from edupulse_ml.core.contract import Modality
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Days = Annotated[int, Field(ge=0)]
 CheckedTable = Literal["enrollments", "attendance_records", "grades", "transcript", "discipline_incidents"]
+UndeliveredTable = Literal["attendance_records", "grades", "transcript", "discipline_incidents"]
 WeeklyTable = Literal["attendance_records", "grades", "discipline_incidents"]
 _GUIDE: Final = "data-quality.md"
 
@@ -30,6 +31,15 @@ class VolumePolicy(PolicySection):
     block_tables: Annotated[tuple[WeeklyTable, ...], Field(strict=False)]
     block_share: Share
     """Of the district's student-days of a school year."""
+
+
+class UndeliveredPolicy(PolicySection):
+    """When a school without a single row of a table is told."""
+
+    school_days: Mapping[UndeliveredTable, Days]
+    """Days of school with students, up to which none may have come yet."""
+    incidents_per_student_day: Annotated[float, Field(gt=0.0, le=1.0)]
+    """How many are to be expected, at least, where no school of the district has any."""
 
 
 class FreshnessLimit(PolicySection):
@@ -88,6 +98,7 @@ class DataPolicy(PolicySection):
 
     version: Annotated[str, Field(min_length=1)]
     volumes: VolumePolicy
+    never_delivered: UndeliveredPolicy
     freshness: Mapping[CheckedTable, FreshnessLimit]
     calendar_ends_days: Days
     late: LatePolicy

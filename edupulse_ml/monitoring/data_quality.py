@@ -12,6 +12,7 @@ from edupulse_ml.monitoring.findings import DataQualityReport, Finding, count_to
 from edupulse_ml.monitoring.leavers import leaver_findings
 from edupulse_ml.monitoring.missing import missing_findings
 from edupulse_ml.monitoring.sequences import impossible_findings
+from edupulse_ml.monitoring.undelivered import undelivered_findings
 from edupulse_ml.monitoring.volumes import volume_findings
 from edupulse_ml.storage.data_checks import ExitCount, FeatureWeek, RecordWeek, SchoolWeek
 
@@ -44,6 +45,7 @@ def _findings(counts: DataCounts, *, as_of: datetime, zone: ZoneInfo, policy: Da
     # Of the week in progress, much is still to come.
     closed = [week for week in counts.school_weeks if week.week + timedelta(days=7) <= today]
     yield from volume_findings(closed, counts.records, policy=policy.volumes)
+    yield from undelivered_findings(closed, counts.records, policy=policy)
     yield from freshness_findings(
         counts.school_days, counts.school_weeks, counts.records, as_of=as_of, zone=zone, policy=policy
     )

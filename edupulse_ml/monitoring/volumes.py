@@ -52,9 +52,10 @@ def volume_findings(
     yield from _declared_gaps(weeks)
     for table in policy.tables:
         falls = falls_of(weeks, records.get(table, ()), table=table, policy=policy)
-        blocked = _blocked_years(weeks, falls, policy=policy) if table in policy.block_tables else {}
+        fallen = [week for fall in falls for week in fall.weeks]
+        blocked = blocked_years(weeks, fallen, policy=policy) if table in policy.block_tables else {}
         for year, share in sorted(blocked.items()):
-            yield _blocker(table, year, share, _fallen_weeks(falls, year), policy)
+            yield _blocker(table, year, share, [week for week in fallen if week.school_year == year], policy)
         told = [fall for fall in falls if not fall.school_years <= blocked.keys()]
         for _, at_once in groupby(sorted(told, key=_span), key=_span):
             yield _told(table, list(at_once), policy)
@@ -107,8 +108,10 @@ def _run(
     return [Fall(school, tuple(week for week, _ in low), found, expected)]
 
 
-def _blocked_years(weeks: Sequence[SchoolWeek], falls: Sequence[Fall], *, policy: VolumePolicy) -> dict[int, float]:
-    """School year to the share of its student-days in fallen weeks, where that is above the limit.
+def blocked_years(
+    weeks: Sequence[SchoolWeek], without: Sequence[SchoolWeek], *, policy: VolumePolicy
+) -> dict[int, float]:
+    """School year to the share of its student-days in the weeks `without` their records, where that is above the limit.
 
     The year in progress counts as at least as long as the one before: of its first weeks, one is most of the year so far
     and little of what a model learns from.
@@ -117,16 +120,12 @@ def _blocked_years(weeks: Sequence[SchoolWeek], falls: Sequence[Fall], *, policy
     for week in weeks:
         days[week.school_year] += week.student_days
     shares: dict[int, float] = {}
-    for year in {year for fall in falls for year in fall.school_years}:
+    for year in {week.school_year for week in without}:
         whole = max(days[year], days[year - 1]) if year == max(days) else days[year]
-        fallen = sum(week.student_days for week in _fallen_weeks(falls, year))
-        if fallen > policy.block_share * whole:
-            shares[year] = fallen / whole
+        lost = sum(week.student_days for week in without if week.school_year == year)
+        if lost > policy.block_share * whole:
+            shares[year] = lost / whole
     return shares
-
-
-def _fallen_weeks(falls: Sequence[Fall], year: int) -> list[SchoolWeek]:
-    return [week for fall in falls for week in fall.weeks if week.school_year == year]
 
 
 def _blocker(table: str, year: int, share: float, fallen: Sequence[SchoolWeek], policy: VolumePolicy) -> Finding:

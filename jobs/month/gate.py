@@ -6,12 +6,13 @@ from pydantic import TypeAdapter
 
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.evaluation.gate import Verdict
-from edupulse_ml.evaluation.promotion_policy import PromotionPolicy, load_policy
+from edupulse_ml.evaluation.promotion_policy import PromotionPolicy
 from edupulse_ml.storage.promotions import Promotion, PromotionRepository
 from jobs.month.request import COMMAND
 from jobs.month.results import Gated, Trained
 from jobs.month.running import Month
 from jobs.month.work import MonthWork
+from jobs.policies import promotion_policy
 from jobs.progress import progress_bars
 from jobs.promotion.deciding import (
     Judge,
@@ -35,7 +36,7 @@ async def pass_gate(work: MonthWork, month: Month) -> Gated:
         ConflictError: another promotion is under way, or the champion changed while the candidate was judged.
         InvalidInputError: the policy's file does not fit.
     """
-    policy = load_policy(work.request.policy)
+    policy = promotion_policy(work.context.settings, option=work.request.policy)
     candidate = ModelVersion(month.of(Trained).version)
     with progress_bars(work.console) as bars:
         doing = bars.add_task("judging beside the champion", total=None)

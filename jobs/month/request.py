@@ -35,7 +35,9 @@ class CandidateOptions:
 
 @dataclass(frozen=True)
 class MonthRequest:
-    """`month` None: the district's present one. `policy` None: the promotion policy of this release."""
+    """`month` None: the district's present one. `policy` None: the promotion policy that the settings name when a step
+    comes to it, else the one of this release.
+    """
 
     candidate: CandidateOptions
     month: date | None = None

@@ -4,7 +4,6 @@ import asyncio
 from functools import partial
 
 from edupulse_ml.core.weeks import day_from_number
-from edupulse_ml.monitoring.data_policy import load_data_policy
 from edupulse_ml.storage.monthly_runs import MonthOutcome
 from edupulse_ml.storage.scoring_runs import ScoringRunStore
 from jobs.check_data import check_data, show_findings
@@ -17,6 +16,7 @@ from jobs.month.request import MAY_DIFFER
 from jobs.month.results import DataChecked, Evaluated, Gated, Monitored, Refreshed, Reported, Scored, Trained
 from jobs.month.running import Month, MonthPlan, Step
 from jobs.month.work import MonthWork
+from jobs.policies import data_policy
 from jobs.score import score_district
 
 
@@ -65,7 +65,7 @@ async def _refresh(work: MonthWork, _: Month) -> Refreshed:
 async def _check_data(work: MonthWork, _: Month) -> DataChecked:
     context, ignored = work.context, work.request.ignored
     with work.console.status("counting records"):
-        report = await check_data(context, as_of=context.clock.now(), policy=load_data_policy())
+        report = await check_data(context, as_of=context.clock.now(), policy=data_policy(context.settings))
     show_findings(report, work.console)
     found = {finding.name for finding in report.blockers}
     names = tuple(sorted(found & set(ignored.names)))

@@ -70,8 +70,14 @@ def server_environment(settings: Settings, endpoints: Endpoints) -> dict[str, st
     environment = process_environment()
     for name in ("EDUPULSE_DATABASE_ADMIN_URL", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         environment.pop(name, None)
+    # Replicas and jobs run in the home folder, where a relative path would lead elsewhere.
+    policies = {
+        "EDUPULSE_PROMOTION_POLICY": settings.promotion_policy,
+        "EDUPULSE_DATA_POLICY": settings.data_policy,
+    }
     return {
         **environment,
+        **{name: str(path) for name, path in policies.items() if path is not None},
         "EDUPULSE_HOME": str(StackPaths.of(settings.home).home),
         "EDUPULSE_DATABASE_URL": endpoints.database_url,
         "EDUPULSE_REDIS_URL": endpoints.redis_url,

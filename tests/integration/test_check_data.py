@@ -151,7 +151,8 @@ def test_a_blocker_stops_training_unless_somebody_answers_for_it(district: Score
     def require(ignored: IgnoredBlockers):
         async def work():
             async with open_context(district.settings, clock=FixedClock(NOW)) as context:
-                return await require_fit_data(context, as_of=NOW, ignored=ignored, console=QUIET)
+                limits = load_data_policy()
+                return await require_fit_data(context, as_of=NOW, policy=limits, ignored=ignored, console=QUIET)
 
         return asyncio.run(work())
 
@@ -203,7 +204,22 @@ def test_a_generated_district_has_no_blocker_and_the_gaps_that_were_planted(gene
         found["missing.attendance_records.periods_scheduled"].schools
     )
     assert "late.grades" in found
-    assert not [name for name in found if name.startswith(("volume.", "impossible.", "freshness."))]
+    assert not [name for name in found if name.startswith(("volume.", "impossible.", "freshness.", "never_delivered."))]
+
+
+def test_a_generated_district_that_came_without_grades_is_found(generated: tuple[Settings, str]) -> None:
+    settings, admin_url = generated
+    with psycopg.connect(admin_url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE kept AS TABLE grades")
+        connection.execute("DELETE FROM grades")
+        try:
+            report = check(settings, AFTER_THE_YEARS)
+        finally:
+            connection.execute("INSERT INTO grades OVERRIDING SYSTEM VALUE TABLE kept")
+            connection.execute("DROP TABLE kept")
+    never = [finding for finding in report.findings if finding.name.startswith("never_delivered")]
+    assert [(finding.severity, finding.name) for finding in never] == [("warning", "never_delivered.grades")]
+    assert len(never[0].schools) > 1
 
 
 def test_a_generated_district_whose_next_year_is_missing_is_not_fit(generated: tuple[Settings, str]) -> None:

@@ -33,6 +33,7 @@ from tests.fakes.training_stand_in import CHECKPOINT, pids
 
 REPOSITORY = Path(__file__).parents[2]
 ASKER = Asker("ada", "r")
+RELEASED = (REPOSITORY / "edupulse_ml" / "evaluation" / "promotion_policy.yaml").read_text()
 
 
 class LateClock:
@@ -115,7 +116,9 @@ def cluster(module_database_urls, redis_server) -> Iterator[Cluster]:
             "EDUPULSE_DATABASE_URL": world.urls.app_url,
             "EDUPULSE_REDIS_URL": redis_server.url,
             "MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db",
+            "EDUPULSE_PROMOTION_POLICY": f"{folder}/policy.yaml",
         }
+        (paths.home / "policy.yaml").write_text(RELEASED)
         running = Cluster(
             paths,
             world,
@@ -203,6 +206,19 @@ def test_edupulse_jobs_run_takes_up_the_run_and_says_why_it_ends(cluster: Cluste
     assert job.error is not None
     assert "ended without saying how" not in job.error
     assert [line.text for line in job.lines][:1] == ["computing features"]
+
+
+def test_a_run_is_judged_by_the_policy_that_the_head_was_started_with(cluster: Cluster) -> None:
+    (cluster.paths.home / "policy.yaml").write_text(f"{RELEASED}\nno_such_rule: 3\n")
+    try:
+        job_id = cluster.start(server=RayJobServer)
+        job = cluster.wait(job_id, lambda job: not job.under_way)
+    finally:
+        (cluster.paths.home / "policy.yaml").write_text(RELEASED)
+    assert job.status == "failed"
+    assert (job.error or "").startswith("EDUPULSE_PROMOTION_POLICY: The policy ")
+    assert "no_such_rule" in (job.error or "")
+    assert not job.lines
 
 
 def test_a_head_that_is_started_again_knows_no_runs_and_blocks_none(cluster: Cluster) -> None:

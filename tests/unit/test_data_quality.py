@@ -164,6 +164,121 @@ def test_a_declared_gap_is_told_and_is_no_fall() -> None:
     assert weeks_of(counts) == (WEEKS[10], WEEKS[13])
 
 
+def without(counts: DataCounts, table: str, *schools: str) -> DataCounts:
+    kept = [record for record in counts.records[table] if record.school_id not in schools]
+    return replace(counts, records={**counts.records, table: kept})
+
+
+def of_length(counts: DataCounts, weeks: int) -> DataCounts:
+    """Twenty weeks of school count as `weeks`, each of them with as much less or more in it."""
+    times = weeks / len(WEEKS)
+    school_weeks = [
+        replace(week, school_days=round(5 * times), student_days=round(5 * STUDENTS * times))
+        for week in counts.school_weeks
+    ]
+    records = {
+        table: [replace(record, rows=round(record.rows * times)) for record in of_table]
+        for table, of_table in counts.records.items()
+    }
+    return replace(counts, school_weeks=school_weeks, records=records)
+
+
+def test_a_table_that_never_came_is_one_finding_with_its_schools() -> None:
+    assert found(without(sound(), "grades", "west")) == [("warning", "never_delivered.grades", ("west",))]
+    counts = sound()
+    report = judged(replace(counts, records={**counts.records, "grades": []}))
+    (never,) = report.findings
+    assert (never.severity, never.name, never.schools) == ("warning", "never_delivered.grades", SCHOOLS)
+    assert (never.first_week, never.last_week, never.figure, never.limit) == (WEEKS[0], WEEKS[-2], 95, 15)
+    assert "in up to 95 days of school at east, west (2 of 2 schools)" in never.message
+    others = {table: of_table for table, of_table in counts.records.items() if table != "grades"}
+    assert found(replace(counts, records=others)) == [("warning", "never_delivered.grades", SCHOOLS)]
+
+
+def test_attendance_that_never_came_is_a_blocker_where_many_student_days_are_without_it() -> None:
+    counts = without(sound(), "attendance_records", "west")
+    (never,) = judged(counts).findings
+    assert (never.severity, never.name, never.schools) == ("blocker", "never_delivered.attendance_records", ("west",))
+    assert (never.figure, never.limit) == (0.5, 0.1)
+    assert "50% of the district's student-days of 2025-2026" in never.message
+    with pytest.raises(DataBlockedError, match="never arrived"):
+        judged(counts).require_fit()
+    judged(counts).require_fit(ignoring=("never_delivered.attendance_records",))
+    small = [replace(week, student_days=150) if week.school_id == "west" else week for week in counts.school_weeks]
+    assert found(replace(counts, school_weeks=small)) == [("warning", "never_delivered.attendance_records", ("west",))]
+
+
+def test_a_school_has_days_until_its_first_rows_come_and_one_without_students_needs_none() -> None:
+    counts = without(sound(), "attendance_records", "west")
+
+    def attended(weeks: list[date]) -> DataCounts:
+        at_west = [
+            replace(week, student_days=week.student_days if week.week in weeks else 0)
+            for week in counts.school_weeks
+            if week.school_id == "west"
+        ]
+        others = [week for week in counts.school_weeks if week.school_id != "west"]
+        return replace(counts, school_weeks=[*others, *at_west])
+
+    assert found(attended([])) == []
+    assert found(attended(WEEKS[-2:])) == []
+    assert [name for _, name, _ in found(attended(WEEKS[-3:]))] == ["never_delivered.attendance_records"]
+
+
+@pytest.mark.parametrize(("weeks", "is_told"), [(20, False), (40, True)])
+def test_transcripts_name_no_school_and_may_come_once_a_year(weeks: int, is_told: bool) -> None:
+    counts = of_length(sound(), weeks)
+    assert found(counts) == ([("warning", "never_delivered.transcript", SCHOOLS)] if is_told else [])
+    of_nobody = RecordWeek(None, WEEKS[3], 40, recorded(WEEKS[3]), late=0, missing={}, impossible={})
+    assert found(replace(counts, records={**counts.records, "transcript": [of_nobody]})) == []
+
+
+@pytest.mark.parametrize(
+    ("per_week", "weeks", "is_told"),
+    [
+        (12, 20, False),  # not a school year yet
+        (12, 40, True),
+        (0.1, 40, False),  # a school like the other may have none for years
+    ],
+)
+def test_a_school_without_incidents_is_told_where_the_others_make_that_no_chance(
+    per_week: float, weeks: int, is_told: bool
+) -> None:
+    def rare(record: RecordWeek) -> RecordWeek:
+        return replace(record, rows=int(per_week * 20) if record.week == WEEKS[0] else 0)
+
+    counts = of_length(without(changed(sound(), "discipline_incidents", rare), "discipline_incidents", "west"), weeks)
+    never = [finding for finding in judged(counts).findings if finding.name == "never_delivered.discipline_incidents"]
+    assert [(finding.severity, finding.schools) for finding in never] == ([("warning", ("west",))] if is_told else [])
+
+
+@pytest.mark.parametrize(("students", "is_told"), [(STUDENTS, False), (2 * STUDENTS, True)])
+def test_a_district_without_incidents_is_told_unless_it_is_small_or_declares_that_none_are_reported(
+    students: int, is_told: bool
+) -> None:
+    counts = of_length(without(sound(), "discipline_incidents", *SCHOOLS), 40)
+    weeks = [replace(week, student_days=10 * students) for week in counts.school_weeks]
+
+    def names(weeks: list[SchoolWeek]) -> set[str]:
+        return {finding.name for finding in judged(replace(counts, school_weeks=weeks)).findings}
+
+    assert ("never_delivered.discipline_incidents" in names(weeks)) is is_told
+    declared = [replace(week, undeclared_days=10) for week in weeks]
+    assert "never_delivered.discipline_incidents" not in names(declared)
+
+
+def test_what_higher_education_does_not_have_blocks_nothing() -> None:
+    """As OULAD is imported: no transcript, incidents declared not to be reported, a module before its first due date."""
+    counts = of_length(without(sound(), "discipline_incidents", *SCHOOLS), 40)
+    declared = [replace(week, undeclared_days=10) for week in counts.school_weeks]
+    counts = replace(without(counts, "grades", "west"), school_weeks=declared)
+    never = [finding for finding in judged(counts).findings if finding.name.startswith("never_delivered")]
+    assert [(finding.severity, finding.name) for finding in never] == [
+        ("warning", "never_delivered.grades"),
+        ("warning", "never_delivered.transcript"),
+    ]
+
+
 @pytest.mark.parametrize(("weeks_without", "severity"), [(1, None), (2, "warning"), (5, "blocker")])
 def test_freshness_counts_school_days(weeks_without: int, severity: str | None) -> None:
     counts = sound()

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from edupulse_ml.config.address import read_api_url
-from edupulse_ml.config.settings import Settings
+from edupulse_ml.config.settings import Settings, load_settings
 from jobs.stack import ray, up
 from jobs.stack.embedded import Endpoints
 from jobs.stack.paths import StackPaths
@@ -85,6 +85,15 @@ def test_up_serves_the_champion_and_tells_where_everything_is(servers: Recorder)
     assert servers.environment["EDUPULSE_HOME"] == str(servers.home)
     assert (servers.home / "token").stat().st_mode & 0o777 == 0o600
     assert (servers.home / "token").read_text().strip() not in shown
+
+
+def test_servers_find_the_policies_from_another_folder(servers: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(servers.home.parent)
+    for name in ("PROMOTION", "DATA"):
+        monkeypatch.setenv(f"EDUPULSE_{name}_POLICY", f"{name.lower()}.yaml")
+    up.up(load_settings().model_copy(update={"home": servers.home}), Console(quiet=True))
+    assert servers.environment["EDUPULSE_PROMOTION_POLICY"] == str(servers.home.parent / "promotion.yaml")
+    assert servers.environment["EDUPULSE_DATA_POLICY"] == str(servers.home.parent / "data.yaml")
 
 
 def test_up_returns_once_a_request_passes_through_the_proxy(servers: Recorder) -> None:
