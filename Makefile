@@ -8,8 +8,11 @@ STAMP := $(VENV)/.set-up
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PACKAGES := deployments edupulse_ml features jobs
 SOURCES := $(PACKAGES) tests
-# Tests that only compute share the cores; all others, which run servers and Ray, have the machine to themselves.
-COMPUTING := tests/architecture tests/contract tests/properties tests/spec tests/unit
+# Tests without Ray and without a clock share the cores; all others have the machine to themselves.
+SHARING := tests/architecture tests/contract tests/properties tests/spec tests/unit \
+  $(wildcard $(addprefix tests/integration/test_,storage_*.py simulation_*.py connectors_*.py monthly_*.py promotion.py \
+  replay_changes.py preflight.py registry_mlflow.py challenge_commands.py bulk_scoring.py training_jobs.py cache_redis.py \
+  check_data.py monitor.py feedback_jobs.py history_audit.py known_outcomes.py benchmark_oulad.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up down status check test soak bench fix notebook clean
@@ -51,8 +54,8 @@ check: $(STAMP) ## Format, lint, types, import contracts, module sizes
 
 test: export OMP_NUM_THREADS ?= 1
 test: $(STAMP) ## Run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(COMPUTING)
-	$(BIN)/python -m pytest $(COMPUTING:%=--ignore=%)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(SHARING)
+	$(BIN)/python -m pytest $(SHARING:%=--ignore=%)
 
 bench: bench-all ## Run every benchmark against its rivals (an hour of a quiet machine); `make bench-NAME` runs one
 
