@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edupulse_ml.config.training_order import WITH_NETWORKS
 from edupulse_ml.core.ids import ModelVersion
 from edupulse_ml.core.sequences import SequenceBatch
 from edupulse_ml.evaluation.gate_evidence import Parity
@@ -52,7 +53,7 @@ def load_contender(fetched: FetchedModel) -> Contender:
         NotFoundError: the folder is not a complete model of this release.
     """
     model = load_strategy(fetched.path, threads=0)
-    if model.strategy in {"gru", "ensemble"}:
+    if model.strategy in WITH_NETWORKS:
         exact = load_strategy(fetched.path, engine="onnx-float32", threads=0)
         reference, name = load_strategy(fetched.path, engine="torch-float32"), "torch"
     else:
