@@ -150,6 +150,20 @@ def test_the_same_evidence_gives_the_same_verdict(good: Contender) -> None:
     assert np.isfinite([rule.figure.value for rule in first.results if rule.figure.value is not None]).all()
 
 
+def test_rows_are_flagged_on_the_list_of_their_month() -> None:
+    experiment = set_up(history(), test_year=None, tasks=TASKS, window_weeks=WINDOW, seed=0)
+    rows, _ = evidence._judged_rows(history(), experiment, None)
+    scores = {"candidate": {TASKS[0].name: np.zeros(len(rows.student))}}
+    judged = evidence._labelled(experiment, rows, scores, TASKS[0], shortened=True)
+    assert len(judged.landmark) == len(judged.label)
+    months, students_of = (
+        np.unique(judged.landmark),
+        [judged.student[judged.landmark == m] for m in np.unique(judged.landmark)],
+    )
+    assert len(months) > 3
+    assert all(len(np.unique(students)) == len(students) for students in students_of)
+
+
 def test_the_last_row_of_each_person_is_found() -> None:
     assert last_weeks(np.array([4, 4, 4, 2, 2, 9], np.int32)).tolist() == [2, 4, 5]
     assert last_weeks(np.array([1, 2, 1, 2, 2], np.int32)).tolist() == [2, 4]
